@@ -1,0 +1,1 @@
+"""A mutating admission webhook that makes every pod obey its project's resource limits."""

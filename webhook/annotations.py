@@ -1,0 +1,181 @@
+"""What a pod asks for in its annotations (section 2), and which of its containers is the primary one.
+
+Annotation text is untrusted: it is bounded before it is computed with, and whatever cannot be used
+is an error that names the annotation, the offending part and what is accepted.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from webhook.pod import Pod
+from webhook.quantity import InvalidQuantity, Quantity, parse_strict_quantity
+from webhook.resource_names import (
+    COMPUTE,
+    is_container_resource,
+    is_hugepages,
+    is_native,
+    page_bytes,
+    unit_nanos,
+)
+
+REQUESTS = "task-resources.io/requests"
+LIMITS = "task-resources.io/limits"
+NAMED_REQUESTS = "requests.task-resources.io/"
+NAMED_LIMITS = "limits.task-resources.io/"
+PRIMARY_CONTAINER = "task-resources.io/primary-container"
+APPLIED = "task-resources.io/applied"
+
+FLYTE_PRIMARY_CONTAINER = "primary_container_name"
+KUBECTL_DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
+
+TEXT_LENGTH = 4096
+SYNTAX = "cpu=2,memory=4Gi,gpu=1"
+
+Amounts = dict[str, Quantity]
+NOTHING: Mapping[str, Quantity] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Annotated requests and limits by container name; errors deny the pod, warnings do not."""
+
+    requests: Mapping[str, Amounts] = field(default_factory=dict)
+    limits: Mapping[str, Amounts] = field(default_factory=dict)
+    errors: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+NOTHING_ASKED = Asked()
+
+
+def primary_container(pod: Pod) -> tuple[str, str | None]:
+    """The name of the primary container and, where our annotation names none of them, the error (A4)."""
+    names = [container.name for container in pod.spec.containers or ()]
+    annotations = pod.annotations
+    named = annotations.get(PRIMARY_CONTAINER)
+    if named is not None:
+        if named in names:
+            return named, None
+        return _first_choice(pod, names), (
+            f'annotation {PRIMARY_CONTAINER}: "{named[:80]}" is no regular container of the pod; '
+            f"accepted: {', '.join(names[:10])}"
+        )
+    for key in (FLYTE_PRIMARY_CONTAINER, KUBECTL_DEFAULT_CONTAINER):
+        if annotations.get(key) in names:
+            return annotations[key], None
+    return _first_choice(pod, names), None
+
+
+def _first_choice(pod: Pod, names: Sequence[str]) -> str:
+    if len(names) > 1:
+        for name in ("primary", pod.metadata.name):
+            if name in names:
+                return str(name)
+    return names[0] if names else ""
+
+
+def asked_resources(
+    annotations: Mapping[str, str], primary: str, containers: Iterable[str], aliases: Mapping[str, str]
+) -> Asked:
+    """The requests and limits that the annotations ask for, by container (A1–A3)."""
+    ours = [key for key in annotations if "task-resources.io/" in key]
+    if not ours:
+        return NOTHING_ASKED
+    reader = _Reader(primary, frozenset(containers), aliases)
+    for key in sorted(ours, key=len):  # the primary form first, so that a repetition names the other
+        reader.read(key, annotations[key])
+    return Asked(reader.requests, reader.limits, tuple(reader.errors), tuple(reader.warnings))
+
+
+class _Reader:
+    def __init__(self, primary: str, containers: frozenset[str], aliases: Mapping[str, str]) -> None:
+        self.primary, self.containers, self.aliases = primary, containers, aliases
+        self.requests: dict[str, Amounts] = {}
+        self.limits: dict[str, Amounts] = {}
+        self.errors: list[str] = []
+        self.warnings: list[str] = []
+
+    def read(self, key: str, text: str) -> None:
+        if key == REQUESTS or key == LIMITS:
+            container = self.primary
+        elif key.startswith((NAMED_REQUESTS, NAMED_LIMITS)):
+            container = key.partition("/")[2]
+        else:
+            return
+        amounts, errors = _amounts(text, self.aliases)
+        if errors:
+            self.errors += [f"annotation {key}: {error}" for error in errors]
+        elif container not in self.containers:
+            self.warnings.append(f'annotation {key}: the pod has no container "{container}" yet')
+        else:
+            side = self.requests if key == REQUESTS or key.startswith(NAMED_REQUESTS) else self.limits
+            self._add(side.setdefault(container, {}), key, amounts)
+
+    def _add(self, asked: Amounts, key: str, amounts: Amounts) -> None:
+        self.errors += [
+            f"annotation {key}: {name} is already given by another annotation for the same container"
+            for name in amounts
+            if name in asked
+        ]
+        asked.update(amounts)
+
+
+def _amounts(text: str, aliases: Mapping[str, str]) -> tuple[Amounts, list[str]]:
+    if len(text) > TEXT_LENGTH:
+        return {}, [f"longer than {TEXT_LENGTH} characters"]
+    amounts: Amounts = {}
+    errors: list[str] = []
+    for name, value in _items(text):
+        resource = aliases.get(name, name)
+        try:
+            amount = _amount(name, resource, value)
+        except InvalidQuantity as error:
+            errors.append(str(error))
+            continue
+        if resource in amounts:
+            errors.append(f'"{name}" is given twice')
+        amounts[resource] = amount
+    return amounts, errors
+
+
+@lru_cache(maxsize=1024)
+def _items(text: str) -> tuple[tuple[str, str | None], ...]:
+    """Name and value of each item; None where there is no equals sign."""
+    items = []
+    for item in text.split(","):
+        name, equals, value = item.lstrip(" ").partition("=")
+        items.append((name, value if equals else None))
+    return tuple(items)
+
+
+def _amount(name: str, resource: str, text: str | None) -> Quantity:
+    """Raises InvalidQuantity with the whole reason. Rounded up as the API server would store it (A2)."""
+    if text is None:
+        part = f'"{name[:80]}" is not name=quantity' if name else "an item is empty"
+        raise InvalidQuantity(f"{part}; write it like {SYNTAX}")
+    if not is_container_resource(resource):
+        raise InvalidQuantity(
+            f'"{name[:80]}" is no resource; accepted: cpu, memory, ephemeral-storage, hugepages-<size>, '
+            "an alias such as gpu, or a qualified name such as nvidia.com/gpu"
+        )
+    if text.startswith("-"):
+        raise InvalidQuantity(f"{name}={text[:32]}: a quantity must not be negative")
+    try:
+        amount = parse_strict_quantity(text)
+    except InvalidQuantity as error:
+        raise InvalidQuantity(f"{name}: {error}") from error
+    if resource in COMPUTE:
+        if not amount:
+            raise InvalidQuantity(f"{name}={text}: must be more than zero")
+        return amount.rounded_up(unit_nanos(resource))
+    return _whole(name, resource, text, amount)
+
+
+def _whole(name: str, resource: str, text: str, amount: Quantity) -> Quantity:
+    unit = unit_nanos(resource)
+    if is_native(resource) or amount.nanos % unit == 0:
+        return amount
+    if is_hugepages(resource):
+        raise InvalidQuantity(f"{name}={text}: must be a multiple of the page size, {page_bytes(resource)} bytes")
+    raise InvalidQuantity(f"{name}={text}: must be a whole number")

@@ -1,0 +1,280 @@
+"""`decide`: the one place that joins the rules of sections 4, 5 and 7.
+
+Which rule lowered my cpu? The order is the one in `_decide_creation`: annotations (`annotations`), the pod level
+(`pod_level`), each container (`resources`), pod totals (`pod_totals`), the pod level again. Scheduling (section 6)
+has its place after them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from webhook.annotations import APPLIED, NOTHING, PRIMARY_CONTAINER, asked_resources, primary_container
+from webhook.effective import EffectivePolicy, Mode
+from webhook.explain import (
+    Change,
+    Denial,
+    applied_annotation,
+    audit_annotations,
+    before_of,
+    changes_of,
+    denial_message,
+    fit_warnings,
+    warnings_of,
+)
+from webhook.patch import Operation, operations_of
+from webhook.pod import Container, Pod
+from webhook.pod_level import bound_pod_level, fit_into_pod_level, write_pod_requests
+from webhook.pod_totals import bound_totals
+from webhook.projects import Scope
+from webhook.quantity import InvalidQuantity, Quantity, UncomputableQuantity, parse_json_quantity
+from webhook.resize import bound_resize
+from webhook.resources import (
+    NO_POD_LEVEL,
+    Case,
+    ContainerResources,
+    InvalidPod,
+    Kind,
+    Refusal,
+    decide_container,
+)
+from webhook.review import Review
+
+Endpoint = Literal["mutate", "validate"]
+Outcome = Literal["unchanged", "changed", "denied", "skipped"]
+
+ANNOTATIONS_BYTES = 256 * 1024  # kubernetes/apimachinery pkg/api/validation TotalAnnotationSizeLimitB
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is decided about a pod, and why.
+
+    `outcome` is what the rules came to. `operations` is what is answered: empty unless the mode is Enforce.
+    `capacity` is what the change adds to (or takes from) the pod's requests, in nanos by resource.
+    `is_invalid` says that our own result would have been refused by the API server, so nothing is patched (R13).
+    """
+
+    outcome: Outcome
+    mode: Mode = "Enforce"
+    changes: tuple[Change, ...] = ()
+    warnings: tuple[str, ...] = ()
+    denial: Denial | None = None
+    operations: tuple[Operation, ...] = ()
+    audit_annotations: Mapping[str, str] = field(default_factory=dict)
+    capacity: tuple[tuple[str, int], ...] = ()
+    is_invalid: bool = False
+
+    @property
+    def is_enforced(self) -> bool:
+        return self.mode == "Enforce"
+
+
+SKIPPED = Decision("skipped")
+
+
+@dataclass(slots=True)
+class _Ruling:
+    """What the rules made of a pod: its containers, the pod level last; why it is refused; what to write down."""
+
+    containers: list[ContainerResources]
+    case: Case
+    warnings: Sequence[str] = ()
+    primary: str | None = None
+
+
+def decide(
+    review: Review, policy: EffectivePolicy, *, policy_hash: str, scope: Scope, endpoint: Endpoint = "mutate"
+) -> Decision:
+    """What happens to the reviewed pod under the policy of its namespace.
+
+    `validate` judges maxima only and never patches (Z2). Raises InvalidPod for a pod that no API server would send.
+    """
+    pod = review.pod
+    if pod is None or not (review.is_creation or review.is_resize) or review.is_mirror:
+        return SKIPPED
+    policy = policy.for_pod(pod.labels)
+    mode = policy.mode.value
+    if mode == "Off":
+        return Decision("skipped", mode)
+    judging = endpoint == "validate"
+    case = Case(policy, deny=judging or policy.on_exceed.value == "Deny", judging=judging)
+    ruling = _decide_resize(pod, review.old_pod, case) if review.is_resize else _decide_creation(pod, case)
+    if ruling.case.refusals:
+        return _refused(review, ruling, policy_hash, scope)
+    changes = [] if judging else [change for c in ruling.containers for change in changes_of(c)]
+    if not changes:
+        return _unchanged(ruling, mode, policy_hash)
+    return _changed(review, ruling, changes, policy_hash, scope)
+
+
+def _decide_creation(pod: Pod, case: Case) -> _Ruling:
+    primary, error = primary_container(pod)
+    containers = _containers(pod, primary)
+    for container in containers:
+        if container.before_limits or container.before_requests:
+            case.refusals += container.resolve_aliases(case.policy.aliases)
+    warnings: Sequence[str] = ()
+    asked_requests: Mapping[str, Mapping[str, Quantity]] = {}
+    asked_limits: Mapping[str, Mapping[str, Quantity]] = {}
+    if not case.judging:
+        names = [container.name for container in containers if container.kind != "pod"]
+        asked = asked_resources(pod.annotations, primary, names, case.policy.aliases)
+        errors = [error, *asked.errors] if error else asked.errors
+        case.refusals += [Refusal("annotation", text) for text in errors if text]
+        asked_requests, asked_limits, warnings = asked.requests, asked.limits, asked.warnings
+    _refuse_claims(pod, containers, case)
+    overhead = _overhead(pod)
+
+    *regular, pod_resources = containers
+    has_pod_level = pod_resources.given is not None and not pod.is_windows
+    pod_level = NO_POD_LEVEL
+    if has_pod_level:
+        running = sum(container.kind != "init" for container in regular)
+        pod_level = bound_pod_level(pod_resources, overhead, running, case)
+    for container in regular:
+        decide_container(
+            container,
+            case,
+            pod_level,
+            asked_requests.get(container.name, NOTHING),
+            asked_limits.get(container.name, NOTHING),
+        )
+    bound_totals(regular, pod_level, overhead, case)
+    if has_pod_level and not case.judging:
+        fit_into_pod_level(pod_resources, regular, case)
+        write_pod_requests(pod_resources, regular)
+    return _Ruling(containers, case, warnings, primary)
+
+
+def _decide_resize(pod: Pod, old: Pod | None, case: Case) -> _Ruling:
+    containers = _containers(pod, primary_container(pod)[0])
+    if old is not None:
+        old_containers = _containers(old, primary_container(old)[0])
+        bound_resize(containers, old_containers, _overhead(pod), case)
+    return _Ruling(containers, case)
+
+
+def _containers(pod: Pod, primary: str) -> list[ContainerResources]:
+    """Every container in its class (A5), regular ones first, and last the pod level."""
+    spec = pod.spec
+    containers = [
+        ContainerResources(
+            container.name,
+            f"/spec/containers/{index}",
+            "primary" if container.name == primary else "regular",
+            container.resources,
+        )
+        for index, container in enumerate(spec.containers or ())
+    ]
+    for index, container in enumerate(spec.init_containers or ()):
+        path = f"/spec/initContainers/{index}"
+        containers.append(ContainerResources(container.name, path, _init_kind(container), container.resources))
+    containers.append(ContainerResources("", "/spec", "pod", spec.resources))
+    return containers
+
+
+def _init_kind(container: Container) -> Kind:
+    return "sidecar" if container.is_sidecar else "init"
+
+
+def _overhead(pod: Pod) -> dict[str, Quantity]:
+    """The pod's overhead. Raises InvalidPod."""
+    overhead = {}
+    for name, raw in (pod.spec.overhead or {}).items():
+        try:
+            overhead[name] = parse_json_quantity(bytes(raw))
+        except UncomputableQuantity as error:
+            raise InvalidPod(f"spec.overhead.{name}: {error}") from error
+        except (InvalidQuantity, ValueError) as error:
+            raise InvalidPod(f"spec.overhead.{name}: {error}") from error
+    return overhead
+
+
+def _refuse_claims(pod: Pod, containers: Sequence[ContainerResources], case: Case) -> None:
+    """`pod.resourceClaims: Deny`: no devices by way of dynamic resource allocation."""
+    setting = case.policy.resource_claims
+    if setting.value != "Deny":
+        return
+    names = [name for container in containers for name in container.requests if name.startswith("deviceclass.")]
+    if pod.spec.resource_claims:
+        names += ["spec.resourceClaims"]
+    if names:
+        text = f"pod: {', '.join(dict.fromkeys(names))}: resource claims may not be used"
+        case.refusals.append(Refusal("resource-claims", text, setting.origin))
+
+
+def _refused(review: Review, ruling: _Ruling, policy_hash: str, scope: Scope) -> Decision:
+    refusals, mode = ruling.case.refusals, ruling.case.policy.mode.value
+    message = denial_message(refusals, scope, ruling.case.policy)
+    warnings = fit_warnings([*ruling.warnings, f"would be denied: {message}"]) if mode == "Warn" else ()
+    return Decision(
+        "denied",
+        mode,
+        warnings=warnings,
+        denial=Denial(message, refusals[0].reason),
+        audit_annotations=audit_annotations((), mode, policy_hash, message, _was_patched(review)),
+    )
+
+
+def _unchanged(ruling: _Ruling, mode: Mode, policy_hash: str) -> Decision:
+    warnings = fit_warnings(ruling.warnings) if ruling.warnings and mode != "Audit" else ()
+    return Decision("unchanged", mode, warnings=warnings, audit_annotations={"mode": mode, "policy": policy_hash})
+
+
+def _changed(
+    review: Review, ruling: _Ruling, changes: Sequence[Change], policy_hash: str, scope: Scope
+) -> Decision:
+    mode = ruling.case.policy.mode.value
+    pod = review.pod
+    assert pod is not None
+    operations: tuple[Operation, ...] = ()
+    if mode == "Enforce":
+        annotations = {} if review.is_resize else _annotations(pod, ruling, changes, policy_hash)
+        operations = operations_of(pod, ruling.containers, annotations)
+    warnings = [] if mode == "Audit" else [*warnings_of(changes, mode), *ruling.warnings]
+    return Decision(
+        "changed",
+        mode,
+        tuple(changes),
+        fit_warnings(warnings),
+        operations=operations,
+        audit_annotations=audit_annotations(changes, mode, policy_hash, None, _was_patched(review)),
+        capacity=_capacity(ruling.containers),
+    )
+
+
+def _annotations(
+    pod: Pod, ruling: _Ruling, changes: Sequence[Change], policy_hash: str
+) -> dict[str, str]:
+    """`applied` and, where it is absent, the primary container's name (A4, E2), as far as there is room."""
+    given = pod.annotations
+    written = {APPLIED: applied_annotation(changes, policy_hash, given.get(APPLIED), ruling.containers)}
+    if ruling.primary and PRIMARY_CONTAINER not in given:
+        written[PRIMARY_CONTAINER] = ruling.primary
+    for key in (APPLIED, PRIMARY_CONTAINER):
+        if _size({**given, **written}) > ANNOTATIONS_BYTES:
+            written.pop(key, None)
+    return written
+
+
+def _size(annotations: Mapping[str, str]) -> int:
+    characters = sum(map(len, annotations)) + sum(map(len, annotations.values()))
+    if characters * 4 <= ANNOTATIONS_BYTES:
+        return characters
+    return sum(len(key.encode()) + len(text.encode()) for key, text in annotations.items())
+
+
+def _was_patched(review: Review) -> bool:
+    return review.pod is not None and APPLIED in review.pod.annotations
+
+
+def _capacity(containers: Sequence[ContainerResources]) -> tuple[tuple[str, int], ...]:
+    delta: dict[str, int] = {}
+    for container in containers:
+        for side, resource in container.reasons:
+            if side == "requests" and resource in container.requests:
+                before = before_of(container, side, resource)
+                added = container.requests[resource].nanos - (0 if before is None else before.nanos)
+                delta[resource] = delta.get(resource, 0) + added
+    return tuple((resource, nanos) for resource, nanos in delta.items() if nanos)

@@ -1,0 +1,238 @@
+"""Explaining a decision (section 8): change records, warnings, denials, the `applied` annotation, audit annotations."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from webhook.effective import EffectivePolicy, Mode
+from webhook.projects import Scope
+from webhook.resources import ContainerResources, Refusal, Rule, Side
+
+WARNING_CHARACTERS = 120
+WARNINGS = 10
+DENIAL_BYTES = 900
+APPLIED_BYTES = 8 * 1024
+
+# Filling in what a pod leaves open is what it expects; nobody wants a warning for it (E3).
+SILENT_RULES: frozenset[Rule] = frozenset({"default", "missing-limit"})
+
+
+class Change(msgspec.Struct, frozen=True, rename={"before": "from", "after": "to"}, omit_defaults=True):
+    """One value that was changed, and why (E1). `container` is None for the pod level; `to` is None for a removal."""
+
+    container: str | None
+    resource: str
+    side: Side
+    before: str | None
+    after: str | None
+    rule: str
+    asked: str | None = None
+    policy: str = ""
+    scope: str = ""
+
+
+class Applied(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The content of the `applied` annotation (E2)."""
+
+    policy: str
+    changes: tuple[Change, ...] = ()
+    more: int = 0
+
+
+def changes_of(container: ContainerResources) -> list[Change]:
+    """What the rules changed, one record a value; nothing for a value that came out as it went in."""
+    if not container.reasons and not container.renamed:
+        return []
+    changes = []
+    for side in _SIDES:
+        now = container.limits if side == "limits" else container.requests
+        for resource in _touched(container, side):
+            before = before_of(container, side, resource)
+            after = now.get(resource)
+            if before is None and after is None:
+                continue
+            same = before is not None and after is not None and before.nanos == after.nanos
+            if same and (side, resource) not in container.renamed:
+                continue
+            reason = container.reasons.get((side, resource))
+            rule: str = "alias" if same or reason is None else reason.rule
+            asked = reason.asked if reason is not None and not same else None
+            changes.append(
+                Change(
+                    container=None if container.kind == "pod" else container.name,
+                    resource=resource,
+                    side=side,
+                    before=None if before is None else before.text,
+                    after=None if after is None else after.text,
+                    rule=rule,
+                    asked=asked.text if asked is not None and asked != before else None,
+                    policy="" if reason is None or same else reason.origin.policy,
+                    scope="" if reason is None or same else reason.origin.scope,
+                )
+            )
+    return changes
+
+
+_SIDES: tuple[Side, Side] = ("limits", "requests")
+
+
+def _touched(container: ContainerResources, side: Side) -> Iterable[str]:
+    return dict.fromkeys(name for s, name in (*container.renamed, *container.reasons) if s == side)
+
+
+def before_of(container: ContainerResources, side: Side, resource: str):  # type: ignore[no-untyped-def]
+    """What the pod came with; an absent request beside a limit was that limit, but at the pod level."""
+    if side == "limits":
+        return container.before_limits.get(resource)
+    before = container.before_requests.get(resource)
+    if before is None and container.kind != "pod":
+        return container.before_limits.get(resource)
+    return before
+
+
+def warnings_of(changes: Sequence[Change], mode: Mode) -> list[str]:
+    """One warning a change, none for what was filled in (E3)."""
+    return [_warning(change, mode) for change in changes if change.rule not in SILENT_RULES]
+
+
+def _warning(change: Change, mode: Mode) -> str:
+    would = "would be " if mode == "Warn" else ""
+    why = change.rule if change.asked is None else f"asked {change.asked}, {change.rule}"
+    policy = f", policy {change.policy}" if change.policy else ""
+    what = f"{change.container or 'pod'}: {change.side}.{change.resource}"
+    if change.rule == "alias":
+        return f"{what} {would}written for its alias ({why})"
+    if change.after is None:
+        return f"{what} {would}removed ({why})"
+    if change.before is None:
+        return f"{what} {would}set to {change.after} ({why}{policy})"
+    return f"{what} {would}changed from {change.before} to {change.after} ({why}{policy})"
+
+
+def fit_warnings(warnings: Sequence[str]) -> tuple[str, ...]:
+    """At most ten, each at most 120 characters, without control characters and repetitions.
+
+    The API server drops a warning with a control character, and all of them past 4,096 characters together.
+    """
+    texts = list(dict.fromkeys(_shortened(_printable(text), WARNING_CHARACTERS) for text in warnings))
+    if len(texts) > WARNINGS:
+        texts[WARNINGS:] = [f"and {len(texts) - WARNINGS} more"]
+    return tuple(texts)
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _shortened(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def denial_message(refusals: Sequence[Refusal], scope: Scope, policy: EffectivePolicy) -> str:
+    """What was asked, what is allowed, for which project, by which policy, and how to ask for more (E7).
+
+    At most 900 bytes, because the event that a controller makes of it holds 1 KiB.
+    """
+    policies = dict.fromkeys(refusal.origin.policy for refusal in refusals if refusal.origin.policy)
+    parts = [_scope_in_words(scope)]
+    if policies:
+        parts.append("policy " + ", ".join(policies))
+    if policy.contact is not None and policies:
+        parts.append(f"to ask for more: {policy.contact.value}")
+    tail = _fit_bytes(_printable(f" ({'; '.join(parts)})"), DENIAL_BYTES // 2)
+    room = DENIAL_BYTES - len(tail.encode())
+    texts = list(dict.fromkeys(_printable(refusal.text) for refusal in refusals))
+    return _joined(texts, room) + tail
+
+
+def _scope_in_words(scope: Scope) -> str:
+    if scope.project is None and scope.domain is None:
+        return f"namespace {scope.namespace}"
+    words = [f"project {scope.project}"] if scope.project else []
+    return ", ".join([*words, f"domain {scope.domain}"] if scope.domain else words)
+
+
+def _joined(texts: Sequence[str], room: int) -> str:
+    for count in range(len(texts), 0, -1):
+        rest = f"; and {len(texts) - count} more" if count < len(texts) else ""
+        text = "; ".join(texts[:count]) + rest
+        if len(text.encode()) <= room:
+            return text
+    rest = f"; and {len(texts) - 1} more" if len(texts) > 1 else ""
+    return _fit_bytes(texts[0], room - len(rest)) + rest
+
+
+def _fit_bytes(text: str, room: int) -> str:
+    encoded = text.encode()
+    return text if len(encoded) <= room else encoded[: room - 3].decode(errors="ignore") + "…"
+
+
+def applied_annotation(
+    changes: Sequence[Change], policy_hash: str, earlier: str | None, containers: Sequence[ContainerResources]
+) -> str:
+    """The record of what was changed, as compact JSON of at most 8 KiB; the last changes are left out (E2).
+
+    Records of an earlier review stay where their value still is the pod's.
+    """
+    kept = _still_true(earlier, changes, containers) if earlier else []
+    records = (*kept, *changes)
+    return _bounded(policy_hash, records, len(changes))
+
+
+def _bounded(policy_hash: str, records: tuple[Change, ...], new: int) -> str:
+    count = len(records)
+    while True:
+        more = min(len(records) - count, new)
+        text = msgspec.json.encode(Applied(policy_hash, records[:count], more))
+        if len(text) <= APPLIED_BYTES or not count:
+            return text.decode()
+        count = min(count - 1, count * APPLIED_BYTES // len(text))
+
+
+def _still_true(earlier: str, changes: Sequence[Change], containers: Sequence[ContainerResources]) -> list[Change]:
+    if len(earlier) > APPLIED_BYTES:
+        return []
+    try:
+        applied = msgspec.json.decode(earlier, type=Applied)
+    except (msgspec.DecodeError, UnicodeError):
+        return []  # anybody may write the annotation; it is information, never evidence
+    superseded = {(change.container, change.resource, change.side) for change in changes}
+    by_name = {None if c.kind == "pod" else c.name: c for c in containers}
+    return [
+        change
+        for change in applied.changes
+        if (change.container, change.resource, change.side) not in superseded
+        and _is_current(change, by_name.get(change.container))
+    ]
+
+
+def _is_current(change: Change, container: ContainerResources | None) -> bool:
+    if container is None:
+        return False
+    now = (container.limits if change.side == "limits" else container.requests).get(change.resource)
+    return (None if now is None else now.text) == change.after
+
+
+def audit_annotations(
+    changes: Sequence[Change], mode: Mode, policy_hash: str, denial: str | None, was_patched: bool
+) -> dict[str, str]:
+    """What the audit log keeps (E4): deterministic, because the API server refuses a second, different value.
+
+    A review of a pod that we patched before writes `changes-again`.
+    """
+    annotations = {"mode": mode, "policy": policy_hash}
+    if changes:
+        key = "changes-again" if was_patched else "changes"
+        annotations[key] = _bounded(policy_hash, tuple(changes), len(changes))
+    if denial is not None:
+        annotations["denial"] = denial
+    return annotations
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """Why a pod was refused: the message for people, and a short label for metrics."""
+
+    message: str
+    reason: str

@@ -1,0 +1,88 @@
+"""The typed view of a pod: only the fields that are read.
+
+msgspec decodes a review straight into it and skips the rest; it is never written back, so a field
+that this module does not name cannot get lost.
+"""
+
+import msgspec
+
+# Quantities stay raw JSON: numbers keep their digits, and each text is parsed once (`parse_json_quantity`).
+Quantities = dict[str, msgspec.Raw]
+
+
+class _View(msgspec.Struct, rename="camel", frozen=True, gc=False):
+    pass
+
+
+class ResourceClaim(_View):
+    name: str = ""
+
+
+class Resources(_View):
+    limits: Quantities | None = None
+    requests: Quantities | None = None
+    claims: list[ResourceClaim] | None = None
+
+
+class Container(_View):
+    name: str = ""
+    resources: Resources | None = None
+    restart_policy: str | None = None
+
+    @property
+    def is_sidecar(self) -> bool:
+        """Whether an init container keeps running beside the pod's regular ones."""
+        return self.restart_policy == "Always"
+
+
+class Toleration(_View):
+    key: str | None = None
+    operator: str | None = None
+    value: str | None = None
+    effect: str | None = None
+    toleration_seconds: int | None = None
+
+
+class OperatingSystem(_View):
+    name: str = ""
+
+
+class OwnerReference(_View):
+    kind: str = ""
+
+
+class Metadata(_View):
+    name: str | None = None
+    generate_name: str | None = None
+    namespace: str | None = None
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+    owner_references: list[OwnerReference] | None = None
+
+
+class PodSpec(_View):
+    containers: list[Container] | None = None
+    init_containers: list[Container] | None = None
+    ephemeral_containers: list[Container] | None = None
+    resources: Resources | None = None
+    overhead: Quantities | None = None
+    os: OperatingSystem | None = None
+    tolerations: list[Toleration] | None = None
+    resource_claims: list[ResourceClaim] | None = None
+
+
+class Pod(_View):
+    metadata: Metadata = Metadata()
+    spec: PodSpec = PodSpec()
+
+    @property
+    def annotations(self) -> dict[str, str]:
+        return self.metadata.annotations or {}
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return self.metadata.labels or {}
+
+    @property
+    def is_windows(self) -> bool:
+        return self.spec.os is not None and self.spec.os.name == "windows"

@@ -1,0 +1,485 @@
+"""How a container's requests and limits are decided: rules R1 to R9, one container and resource at a time.
+
+A `ContainerResources` goes through the rules and remembers, for every value a rule set, which rule it was
+and whose policy. Pod totals (R10) are in `pod_totals`, pod-level resources (R11) in `pod_level`.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from webhook.annotations import NOTHING
+from webhook.effective import Bound, EffectivePolicy, Origin
+from webhook.pod import Quantities, Resources
+from webhook.quantity import ZERO, InvalidQuantity, Quantity, UncomputableQuantity, parse_json_quantity
+from webhook.resource_names import COMPUTE, is_container_resource, is_native, unit_nanos
+
+Side = Literal["limits", "requests"]
+Kind = Literal["primary", "regular", "sidecar", "init", "pod"]
+Rule = Literal[
+    "alias",  # a key such as `gpu` renamed to the resource it stands for (A6)
+    "annotation",  # R1, R2
+    "default",  # R3
+    "missing-limit",  # an absent limit, and the request beside it (R3, R5)
+    "minimum",  # R4
+    "maximum",  # R5
+    "request-equals-limit",  # R7
+    "request-within-limit",  # R5
+    "zero-limit",  # a zero limit that must go (R9)
+    "pod-maximum",  # R10
+    "pod-level",  # R11
+]
+
+MAXIMUM_RULES: frozenset[Rule] = frozenset({"maximum", "missing-limit", "pod-maximum", "pod-level"})
+
+PLATFORM = Origin(policy="", scope="")  # a rule of Kubernetes or of the pod itself, no policy's
+
+
+class InvalidPod(ValueError):
+    """A pod that no API server would send: a field is not what its type says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a value is what it is; `asked` is what the pod or its annotation wanted instead."""
+
+    rule: Rule
+    origin: Origin = PLATFORM
+    asked: Quantity | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One thing that cannot be allowed: a short label for metrics, the text, and whose rule it was."""
+
+    reason: str
+    text: str
+    origin: Origin = PLATFORM
+
+
+class ContainerResources:
+    """Requests and limits of one container, or of the pod level, on their way through the rules.
+
+    `before_*` is what the pod came with, aliases resolved; `requests` and `limits` are what it has now. An absent
+    request beside a limit counts as that limit, as the API server defaults it.
+    """
+
+    __slots__ = (
+        "before_limits",
+        "before_requests",
+        "filled",
+        "given",
+        "kind",
+        "limits",
+        "name",
+        "path",
+        "reasons",
+        "renamed",
+        "requests",
+        "uncomputable",
+    )
+
+    def __init__(self, name: str, path: str, kind: Kind, given: Resources | None) -> None:
+        self.name, self.path, self.kind, self.given = name, path, kind, given
+        self.reasons: dict[tuple[Side, str], Reason] = {}
+        self.renamed: dict[tuple[Side, str], str] = {}
+        self.filled: set[str] = set()  # resources whose limit R3 or R5 wrote
+        self.uncomputable: set[str] = set()
+        self.before_limits: dict[str, Quantity] = {}
+        self.before_requests: dict[str, Quantity] = {}
+        if given is not None:
+            if given.limits:
+                self._read("limits", given.limits)
+            if given.requests:
+                self._read("requests", given.requests)
+        self.limits = self.before_limits.copy()
+        self.requests = {**self.before_limits, **self.before_requests}
+
+    def _read(self, side: Side, quantities: Quantities) -> None:
+        before = self.before_limits if side == "limits" else self.before_requests
+        for name, raw in quantities.items():
+            try:
+                before[name] = parse_json_quantity(bytes(raw))
+            except UncomputableQuantity:
+                self.uncomputable.add(name)
+            except (InvalidQuantity, ValueError) as error:
+                raise InvalidPod(f"{self.path[1:].replace('/', '.')}.{side}.{name}: {error}") from error
+
+    def set(self, side: Side, resource: str, value: Quantity, reason: Reason) -> None:
+        """Gives the resource a value and remembers why; a value it has already keeps its text and its reason."""
+        amounts = self.limits if side == "limits" else self.requests
+        now = amounts.get(resource)
+        if now is None or now.nanos != value.nanos:
+            amounts[resource] = value
+            self.reasons[side, resource] = reason
+
+    def unset_limit(self, resource: str) -> None:
+        """Takes away a zero limit that would stand beside a request above zero (R9)."""
+        if self.limits.pop(resource, None) is not None:
+            self.reasons["limits", resource] = Reason("zero-limit")
+
+    def resolve_aliases(self, aliases: Mapping[str, str]) -> list[Refusal]:
+        """Renames keys such as `gpu` to the resource they stand for, each side by itself (A6)."""
+        refusals = []
+        for side, before in (("limits", self.before_limits), ("requests", self.before_requests)):
+            for key in [key for key in before if key in aliases]:
+                refusals += self._rename("limits" if side == "limits" else "requests", before, key, aliases[key])
+        if self.renamed:
+            self.limits = self.before_limits.copy()
+            self.requests = {**self.before_limits, **self.before_requests}
+        return refusals
+
+    def _rename(self, side: Side, before: dict[str, Quantity], key: str, resource: str) -> list[Refusal]:
+        value, other = before.pop(key), before.get(resource)
+        self.renamed[side, resource] = key
+        before[resource] = value
+        if other is None or other == value:
+            return []
+        text = f'{where(self)}: {side}.{key} {value} and {side}.{resource} {other} are one resource, "{key}" its alias'
+        return [Refusal("alias", text)]
+
+
+def where(container: ContainerResources) -> str:
+    """The container in words, for messages."""
+    return "pod" if container.kind == "pod" else f'container "{container.name}"'
+
+
+@dataclass(slots=True)
+class Case:
+    """What the rules decide by, and what they have refused so far.
+
+    `deny`: values above a maximum are refused rather than lowered (R6; always in `judging`).
+    `judging`: nothing is written, only maxima are looked at (Z2).
+    """
+
+    policy: EffectivePolicy
+    deny: bool = False
+    judging: bool = False
+    refusals: list[Refusal] = field(default_factory=list)
+
+    def refuse_excess(
+        self, container: ContainerResources, side: Side, resource: str, asked: Quantity, bound: Bound
+    ) -> None:
+        text = f"{where(container)}: {side}.{resource} {asked} is above the maximum {bound.value}"
+        self.refusals.append(Refusal("maximum", text, bound.origin))
+
+    def refuse_missing(self, container: ContainerResources, resource: str, bound: Bound) -> None:
+        text = f"{where(container)}: limits.{resource} is not set and the maximum is {bound.value}"
+        self.refusals.append(Refusal("maximum", text, bound.origin))
+
+
+@dataclass(frozen=True, slots=True)
+class PodLevel:
+    """What the pod's own level says of a resource, as far as containers are concerned."""
+
+    limits: Mapping[str, Quantity]
+    requests: Mapping[str, Quantity]
+
+    def sets(self, resource: str) -> bool:
+        return resource in self.limits or resource in self.requests
+
+
+NO_POD_LEVEL = PodLevel({}, {})
+
+
+def decide_container(
+    container: ContainerResources,
+    case: Case,
+    pod_level: PodLevel,
+    asked_requests: Mapping[str, Quantity] = NOTHING,
+    asked_limits: Mapping[str, Quantity] = NOTHING,
+) -> None:
+    """Applies R1 to R9 to every resource of the container."""
+    for resource in COMPUTE:
+        if resource not in container.uncomputable:
+            _decide_compute(
+                container, resource, case, pod_level, asked_requests.get(resource), asked_limits.get(resource)
+            )
+    for resource in _other_resources(container, asked_requests, asked_limits):
+        if resource not in container.uncomputable:
+            decide = _decide_native if is_native(resource) else _decide_devices
+            decide(container, resource, case, asked_requests.get(resource), asked_limits.get(resource))
+    if container.uncomputable:
+        _refuse_uncomputable(container, case)
+
+
+def _other_resources(container: ContainerResources, *asked: Mapping[str, Quantity]) -> Iterable[str]:
+    """Names that the API server does not accept are its own to refuse, and stay as they are."""
+    names = [name for name in container.requests if name not in COMPUTE and is_container_resource(name)]
+    for amounts in asked:
+        if amounts:
+            names += [name for name in amounts if name not in COMPUTE and name not in names]
+    return names
+
+
+def _refuse_uncomputable(container: ContainerResources, case: Case) -> None:
+    """A quantity too large to compute with is refused where a maximum applies to it, else left alone (A2)."""
+    for resource in sorted(container.uncomputable):
+        bound = case.policy.maximum.get(resource) or case.policy.pod_maximum.get(resource)
+        if bound is not None:
+            text = (
+                f"{where(container)}: {resource} has more than 64 characters or an exponent beyond 400; "
+                f"the maximum is {bound.value}"
+            )
+            case.refusals.append(Refusal("maximum", text, bound.origin))
+
+
+def _decide_compute(
+    container: ContainerResources,
+    resource: str,
+    case: Case,
+    pod_level: PodLevel,
+    asked_request: Quantity | None,
+    asked_limit: Quantity | None,
+) -> None:
+    """R1 to R6 and R9 for cpu, memory and ephemeral-storage."""
+    policy = case.policy
+    limit, request = container.limits.get(resource), container.requests.get(resource)
+    named = limit is not None or request is not None or asked_request is not None or asked_limit is not None
+    bound = policy.maximum.get(resource)
+    is_primary = container.kind == "primary"
+    if not named and bound is None and not is_primary:
+        return
+    # Unset: absent, a zero limit, a zero request without a limit.
+    if limit is not None and not limit.nanos:
+        limit = None
+    if request is not None and not request.nanos and limit is None:
+        request = None
+
+    if asked_request is not None or asked_limit is not None:
+        limit, request = _apply_annotation(container, resource, limit, request, asked_limit, asked_request)
+
+    stays_absent = resource in pod_level.limits and (
+        bound is None or 0 < pod_level.limits[resource].nanos <= bound.value.nanos
+    )
+    if is_primary and not case.judging:
+        if named or resource != "ephemeral-storage":
+            limit, request = _apply_defaults(container, resource, policy, pod_level, stays_absent, limit, request)
+        minimum = policy.minimum.get(resource)
+        if minimum is not None:
+            limit, request = _raise_to_minimum(container, resource, minimum, limit, request)
+
+    if bound is not None:
+        limit, request = _bound(container, resource, case, bound, stays_absent, limit, request)
+    if limit is not None and request is not None and request.nanos > limit.nanos:
+        request = limit if limit.nanos % unit_nanos(resource) == 0 else limit.rounded_down(unit_nanos(resource))
+        container.set("requests", resource, request, Reason("request-within-limit"))
+    if limit is None and request is not None and request.nanos and resource in container.limits:
+        container.unset_limit(resource)
+
+
+def _apply_annotation(
+    container: ContainerResources,
+    resource: str,
+    limit: Quantity | None,
+    request: Quantity | None,
+    asked_limit: Quantity | None,
+    asked_request: Quantity | None,
+) -> tuple[Quantity | None, Quantity | None]:
+    """R1 and R2: the annotation is the newest word, and takes the other side with it where it must."""
+    reason = Reason("annotation")
+    if asked_limit is None:
+        assert asked_request is not None
+        request = asked_request
+        if limit is not None and request.nanos > limit.nanos:
+            limit = request
+    elif asked_request is None:
+        limit = asked_limit
+        if request is None or request.nanos > limit.nanos:
+            request = limit
+    else:
+        limit, request = asked_limit, asked_request
+    if limit is not None:
+        container.set("limits", resource, limit, reason)
+    container.set("requests", resource, request, reason)
+    return limit, request
+
+
+def _apply_defaults(
+    container: ContainerResources,
+    resource: str,
+    policy: EffectivePolicy,
+    pod_level: PodLevel,
+    stays_absent: bool,
+    limit: Quantity | None,
+    request: Quantity | None,
+) -> tuple[Quantity | None, Quantity | None]:
+    """R3: what the primary container gets where it asks for nothing, or for one side only."""
+    if limit is not None:
+        return limit, request
+    default = None
+    if request is None and not pod_level.sets(resource):
+        default = policy.default_limit.get(resource)
+        default_request = policy.default_request.get(resource) or default
+        if default_request is not None:
+            request = default_request.value
+            container.set("requests", resource, request, Reason("default", default_request.origin))
+    if stays_absent:
+        return None, request
+    if default is not None:
+        limit = default.value
+        container.set("limits", resource, limit, Reason("default", default.origin))
+        container.filled.add(resource)
+        return limit, request
+    return _fill_limit(container, resource, policy, request)
+
+
+def _fill_limit(
+    container: ContainerResources, resource: str, policy: EffectivePolicy, request: Quantity | None
+) -> tuple[Quantity | None, Quantity | None]:
+    """Writes the primary's absent limit as `missingLimit` says, and the request beside it (R3, R5)."""
+    choice = policy.missing_limit.get(resource)
+    bound = policy.maximum.get(resource)
+    if choice is not None and choice.value == "Unset":
+        return None, request
+    if choice is not None and choice.value == "Request" and request is not None and request.nanos:
+        limit, origin = request, choice.origin
+    elif bound is not None:
+        limit, origin = bound.value, bound.origin
+    else:
+        return None, request
+    return limit, _write_limit(container, resource, policy, limit, origin, request)
+
+
+def _write_limit(
+    container: ContainerResources,
+    resource: str,
+    policy: EffectivePolicy,
+    limit: Quantity,
+    origin: Origin,
+    request: Quantity | None,
+) -> Quantity:
+    """Writes an absent limit; an absent request beside it becomes 0, the primary's its minimum.
+
+    Else the API server would copy the limit into the request and reserve that much (R5).
+    """
+    reason = Reason("missing-limit", origin)
+    container.set("limits", resource, limit, reason)
+    container.filled.add(resource)
+    if request is None:
+        minimum = policy.minimum.get(resource) if container.kind == "primary" else None
+        request = minimum.value if minimum is not None else ZERO
+        container.set("requests", resource, request, reason)
+    return request
+
+
+def _raise_to_minimum(
+    container: ContainerResources, resource: str, minimum: Bound, limit: Quantity | None, request: Quantity | None
+) -> tuple[Quantity | None, Quantity | None]:
+    """R4, for the primary container; unset is not below the minimum."""
+    if limit is not None and limit.nanos < minimum.value.nanos:
+        container.set("limits", resource, minimum.value, Reason("minimum", minimum.origin, limit))
+        limit = minimum.value
+    if request is not None and request.nanos < minimum.value.nanos:
+        container.set("requests", resource, minimum.value, Reason("minimum", minimum.origin, request))
+        request = minimum.value
+    return limit, request
+
+
+def _bound(
+    container: ContainerResources,
+    resource: str,
+    case: Case,
+    bound: Bound,
+    stays_absent: bool,
+    limit: Quantity | None,
+    request: Quantity | None,
+) -> tuple[Quantity | None, Quantity | None]:
+    """R5 and R6: limit and request at most the maximum; an absent limit is written."""
+    maximum = bound.value
+    if limit is not None and limit.nanos > maximum.nanos:
+        limit = lower(container, "limits", resource, case, bound, limit)
+    elif limit is None and not stays_absent:
+        if case.judging:
+            limit = _judge_missing(container, resource, case, bound, request)
+        elif container.kind == "primary":
+            limit, request = _fill_limit(container, resource, case.policy, request)
+        else:
+            limit = maximum
+            request = _write_limit(container, resource, case.policy, limit, bound.origin, request)
+    if request is not None and request.nanos > maximum.nanos:
+        request = lower(container, "requests", resource, case, bound, request)
+    return limit, request
+
+
+def _judge_missing(
+    container: ContainerResources, resource: str, case: Case, bound: Bound, request: Quantity | None
+) -> None:
+    choice = case.policy.missing_limit.get(resource) if container.kind == "primary" else None
+    if choice is None or choice.value != "Unset":
+        case.refuse_missing(container, resource, bound)
+
+
+def lower(
+    container: ContainerResources, side: Side, resource: str, case: Case, bound: Bound, asked: Quantity
+) -> Quantity:
+    """The value the rules go on with: the maximum, or under `Deny` what was asked, refused."""
+    reason = container.reasons.get((side, resource))
+    if case.deny and (reason is None or reason.rule == "annotation"):
+        case.refuse_excess(container, side, resource, asked, bound)
+        return asked
+    container.set(side, resource, bound.value, Reason("maximum", bound.origin, asked))
+    return bound.value
+
+
+def _decide_devices(
+    container: ContainerResources,
+    resource: str,
+    case: Case,
+    asked_request: Quantity | None,
+    asked_limit: Quantity | None,
+) -> None:
+    """R7: request and limit of an extended resource or of hugepages are one whole value."""
+    unit = unit_nanos(resource)
+    own = [side[resource] for side in (container.limits, container.requests) if resource in side]
+    if asked_limit is not None or asked_request is not None:
+        value = asked_limit if asked_limit is not None else asked_request
+        reason = Reason("annotation")
+    elif any(amount.nanos % unit for amount in own):
+        return  # the API server's to refuse
+    else:
+        value, reason = own[0], Reason("request-equals-limit")
+    assert value is not None
+    bound = case.policy.maximum.get(resource)
+    if bound is not None and value.nanos > bound.value.nanos:
+        if not bound.value.nanos:
+            _refuse_forbidden(container, resource, case, value, bound)
+        elif case.deny:
+            case.refuse_excess(container, "limits", resource, value, bound)
+        else:
+            value, reason = bound.value, Reason("maximum", bound.origin, value)
+    if not case.judging:
+        container.set("limits", resource, value, reason)
+        container.set("requests", resource, value, reason)
+
+
+def _refuse_forbidden(
+    container: ContainerResources, resource: str, case: Case, asked: Quantity, bound: Bound
+) -> None:
+    text = f"{where(container)}: {resource} {asked} is asked and the maximum is 0: it may not be used"
+    case.refusals.append(Refusal("forbidden", text, bound.origin))
+
+
+def _decide_native(
+    container: ContainerResources,
+    resource: str,
+    case: Case,
+    asked_request: Quantity | None,
+    asked_limit: Quantity | None,
+) -> None:
+    """Names containing kubernetes.io/: requests and limits by themselves, fractions allowed (R7)."""
+    limit, request = container.limits.get(resource), container.requests.get(resource)
+    if asked_limit is not None or asked_request is not None:
+        limit, request = _apply_annotation(container, resource, limit, request, asked_limit, asked_request)
+    bound = case.policy.maximum.get(resource)
+    asked = max((amount for amount in (limit, request) if amount is not None), default=ZERO)
+    if bound is not None and asked.nanos > bound.value.nanos:
+        if not bound.value.nanos:
+            _refuse_forbidden(container, resource, case, asked, bound)
+            return
+        if limit is not None and limit.nanos > bound.value.nanos:
+            limit = lower(container, "limits", resource, case, bound, limit)
+        if request is not None and request.nanos > bound.value.nanos:
+            request = lower(container, "requests", resource, case, bound, request)
+    if limit is not None and request is not None and request.nanos > limit.nanos and not case.judging:
+        container.set("requests", resource, limit, Reason("request-within-limit"))

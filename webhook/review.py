@@ -1,0 +1,53 @@
+"""One admission review, as far as it is read: what is to be done with which pod, where, and by whom."""
+
+from dataclasses import dataclass
+
+import msgspec
+
+from webhook.pod import Pod
+
+MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
+NODES_GROUP = "system:nodes"
+
+
+class UserInfo(msgspec.Struct, frozen=True, gc=False):
+    """Who created the pod, as far as the API server knows: often a controller's service account."""
+
+    username: str = ""
+    groups: list[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """What the API server asks: may this operation on this object go on?
+
+    `pod` and `old_pod` are None where the object is not a Pod. `namespace` is the request's, the only one to trust.
+    """
+
+    uid: str
+    kind: str
+    operation: str
+    sub_resource: str
+    namespace: str
+    name: str
+    user_info: UserInfo
+    dry_run: bool
+    pod: Pod | None
+    old_pod: Pod | None
+
+    @property
+    def is_creation(self) -> bool:
+        return self.pod is not None and self.operation == "CREATE" and not self.sub_resource
+
+    @property
+    def is_resize(self) -> bool:
+        return self.pod is not None and self.operation == "UPDATE" and self.sub_resource == "resize"
+
+    @property
+    def is_mirror(self) -> bool:
+        """Whether a kubelet shows one of its static pods; the annotation alone anybody could set (G8)."""
+        return (
+            self.pod is not None
+            and MIRROR_ANNOTATION in self.pod.annotations
+            and NODES_GROUP in (self.user_info.groups or ())
+        )
