@@ -1,1 +1,3 @@
-"""A mutating admission webhook that makes every pod obey its project's resource limits."""
+"""A mutating admission webhook that makes every pod obey its project's maxima."""
+
+__version__ = "0.1.0"
