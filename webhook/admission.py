@@ -26,13 +26,13 @@ class _Json(msgspec.Struct, rename="camel", frozen=True, gc=False):
     pass
 
 
-class _GroupVersionKind(_Json):
+class _GroupVersionKind(_Json, frozen=True):
     group: str = ""
     version: str = ""
     kind: str = ""
 
 
-class _AnyRequest(_Json):
+class _AnyRequest(_Json, frozen=True):
     uid: str
     kind: _GroupVersionKind = _GroupVersionKind()
     operation: str = ""
@@ -43,18 +43,18 @@ class _AnyRequest(_Json):
     dry_run: bool | None = None
 
 
-class _PodRequest(_AnyRequest):
+class _PodRequest(_AnyRequest, frozen=True):
     object: Pod | None = None
     old_object: Pod | None = None
 
 
-class _AnyReview(_Json):
+class _AnyReview(_Json, frozen=True):
     api_version: str = ""
     kind: str = ""
     request: _AnyRequest | None = None
 
 
-class _PodReview(_Json):
+class _PodReview(_Json, frozen=True):
     api_version: str = ""
     kind: str = ""
     request: _PodRequest | None = None

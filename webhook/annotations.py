@@ -76,15 +76,25 @@ def _first_choice(pod: Pod, names: Sequence[str]) -> str:
 
 
 def asked_resources(
-    annotations: Mapping[str, str], primary: str, containers: Iterable[str], aliases: Mapping[str, str]
+    annotations: Mapping[str, str],
+    primary: str,
+    containers: Iterable[str],
+    aliases: Mapping[str, str],
+    *,
+    with_hugepages: bool = True,
 ) -> Asked:
-    """The requests and limits that the annotations ask for, by container (A1–A3)."""
+    """The requests and limits that the annotations ask for, by container (A1–A3).
+
+    Without hugepages (Windows has none, G8) they are left out with a warning.
+    """
     ours = [key for key in annotations if "task-resources.io/" in key]
     if not ours:
         return NOTHING_ASKED
     reader = _Reader(primary, frozenset(containers), aliases)
     for key in sorted(ours, key=len):  # the primary form first, so that a repetition names the other
         reader.read(key, annotations[key])
+    if not with_hugepages:
+        reader.drop_hugepages()
     return Asked(reader.requests, reader.limits, tuple(reader.errors), tuple(reader.warnings))
 
 
@@ -97,7 +107,7 @@ class _Reader:
         self.warnings: list[str] = []
 
     def read(self, key: str, text: str) -> None:
-        if key == REQUESTS or key == LIMITS:
+        if key in (REQUESTS, LIMITS):
             container = self.primary
         elif key.startswith((NAMED_REQUESTS, NAMED_LIMITS)):
             container = key.partition("/")[2]
@@ -111,6 +121,12 @@ class _Reader:
         else:
             side = self.requests if key == REQUESTS or key.startswith(NAMED_REQUESTS) else self.limits
             self._add(side.setdefault(container, {}), key, amounts)
+
+    def drop_hugepages(self) -> None:
+        for amounts in (*self.requests.values(), *self.limits.values()):
+            for name in [name for name in amounts if is_hugepages(name)]:
+                del amounts[name]
+                self.warnings.append(f"{name}: Windows pods get no hugepages, the annotation is ignored")
 
     def _add(self, asked: Amounts, key: str, amounts: Amounts) -> None:
         self.errors += [

@@ -112,14 +112,15 @@ def _decide_creation(pod: Pod, case: Case) -> _Ruling:
     primary, error = primary_container(pod)
     containers = _containers(pod, primary)
     for container in containers:
-        if container.before_limits or container.before_requests:
-            case.refusals += container.resolve_aliases(case.policy.aliases)
+        if container.given is not None:
+            conflicts = container.resolve_aliases(case.policy.aliases)
+            case.refusals += conflicts if not case.judging else ()
     warnings: Sequence[str] = ()
     asked_requests: Mapping[str, Mapping[str, Quantity]] = {}
     asked_limits: Mapping[str, Mapping[str, Quantity]] = {}
     if not case.judging:
         names = [container.name for container in containers if container.kind != "pod"]
-        asked = asked_resources(pod.annotations, primary, names, case.policy.aliases)
+        asked = asked_resources(pod.annotations, primary, names, case.policy.aliases, with_hugepages=not pod.is_windows)
         errors = [error, *asked.errors] if error else asked.errors
         case.refusals += [Refusal("annotation", text) for text in errors if text]
         asked_requests, asked_limits, warnings = asked.requests, asked.limits, asked.warnings
@@ -222,9 +223,7 @@ def _unchanged(ruling: _Ruling, mode: Mode, policy_hash: str) -> Decision:
     return Decision("unchanged", mode, warnings=warnings, audit_annotations={"mode": mode, "policy": policy_hash})
 
 
-def _changed(
-    review: Review, ruling: _Ruling, changes: Sequence[Change], policy_hash: str, scope: Scope
-) -> Decision:
+def _changed(review: Review, ruling: _Ruling, changes: Sequence[Change], policy_hash: str, scope: Scope) -> Decision:
     mode = ruling.case.policy.mode.value
     pod = review.pod
     assert pod is not None
@@ -244,9 +243,7 @@ def _changed(
     )
 
 
-def _annotations(
-    pod: Pod, ruling: _Ruling, changes: Sequence[Change], policy_hash: str
-) -> dict[str, str]:
+def _annotations(pod: Pod, ruling: _Ruling, changes: Sequence[Change], policy_hash: str) -> dict[str, str]:
     """`applied` and, where it is absent, the primary container's name (A4, E2), as far as there is room."""
     given = pod.annotations
     written = {APPLIED: applied_annotation(changes, policy_hash, given.get(APPLIED), ruling.containers)}

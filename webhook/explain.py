@@ -7,6 +7,7 @@ import msgspec
 
 from webhook.effective import EffectivePolicy, Mode
 from webhook.projects import Scope
+from webhook.quantity import Quantity
 from webhook.resources import ContainerResources, Refusal, Rule, Side
 
 WARNING_CHARACTERS = 120
@@ -81,7 +82,7 @@ def _touched(container: ContainerResources, side: Side) -> Iterable[str]:
     return dict.fromkeys(name for s, name in (*container.renamed, *container.reasons) if s == side)
 
 
-def before_of(container: ContainerResources, side: Side, resource: str):  # type: ignore[no-untyped-def]
+def before_of(container: ContainerResources, side: Side, resource: str) -> Quantity | None:
     """What the pod came with; an absent request beside a limit was that limit, but at the pod level."""
     if side == "limits":
         return container.before_limits.get(resource)

@@ -14,17 +14,17 @@ class _View(msgspec.Struct, rename="camel", frozen=True, gc=False):
     pass
 
 
-class ResourceClaim(_View):
+class ResourceClaim(_View, frozen=True):
     name: str = ""
 
 
-class Resources(_View):
+class Resources(_View, frozen=True):
     limits: Quantities | None = None
     requests: Quantities | None = None
     claims: list[ResourceClaim] | None = None
 
 
-class Container(_View):
+class Container(_View, frozen=True):
     name: str = ""
     resources: Resources | None = None
     restart_policy: str | None = None
@@ -35,7 +35,7 @@ class Container(_View):
         return self.restart_policy == "Always"
 
 
-class Toleration(_View):
+class Toleration(_View, frozen=True):
     key: str | None = None
     operator: str | None = None
     value: str | None = None
@@ -43,15 +43,15 @@ class Toleration(_View):
     toleration_seconds: int | None = None
 
 
-class OperatingSystem(_View):
+class OperatingSystem(_View, frozen=True):
     name: str = ""
 
 
-class OwnerReference(_View):
+class OwnerReference(_View, frozen=True):
     kind: str = ""
 
 
-class Metadata(_View):
+class Metadata(_View, frozen=True):
     name: str | None = None
     generate_name: str | None = None
     namespace: str | None = None
@@ -60,7 +60,7 @@ class Metadata(_View):
     owner_references: list[OwnerReference] | None = None
 
 
-class PodSpec(_View):
+class PodSpec(_View, frozen=True):
     containers: list[Container] | None = None
     init_containers: list[Container] | None = None
     ephemeral_containers: list[Container] | None = None
@@ -71,7 +71,7 @@ class PodSpec(_View):
     resource_claims: list[ResourceClaim] | None = None
 
 
-class Pod(_View):
+class Pod(_View, frozen=True):
     metadata: Metadata = Metadata()
     spec: PodSpec = PodSpec()
 

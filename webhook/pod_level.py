@@ -7,16 +7,14 @@ DefaultPodLevelResources.
 
 from collections.abc import Mapping, Sequence
 
-from webhook.effective import Bound
+from webhook.effective import Bound, Setting
 from webhook.quantity import Quantity, quantity
 from webhook.resource_names import is_hugepages, unit_nanos
 from webhook.resources import Case, ContainerResources, PodLevel, Reason, Refusal, Side, lower, where
 from webhook.usage import pod_usage
 
 
-def bound_pod_level(
-    pod: ContainerResources, overhead: Mapping[str, Quantity], running: int, case: Case
-) -> PodLevel:
+def bound_pod_level(pod: ContainerResources, overhead: Mapping[str, Quantity], running: int, case: Case) -> PodLevel:
     """Bounds the pod's own limits and requests; `running` is the number of regular containers and sidecars.
 
     Only what the pod itself says counts as its request: an API server before 1.37 writes one before mutation.
@@ -38,9 +36,7 @@ def bound_pod_level(
     return PodLevel(pod.limits, pod.requests)
 
 
-def pod_level_bound(
-    resource: str, overhead: Mapping[str, Quantity], running: int, case: Case
-) -> Bound | None:
+def pod_level_bound(resource: str, overhead: Mapping[str, Quantity], running: int, case: Case) -> Bound | None:
     """`pod.max` less the overhead, or where there is none `container.max` times the running containers."""
     policy = case.policy
     bound = policy.pod_maximum.get(resource)
@@ -48,11 +44,11 @@ def pod_level_bound(
         if resource not in overhead:
             return bound
         left = max(0, bound.value.nanos - overhead[resource].nanos)
-        return Bound(quantity(left, bound.value.notation).rounded_down(unit_nanos(resource)), bound.origin)
+        return Setting(quantity(left, bound.value.notation).rounded_down(unit_nanos(resource)), bound.origin)
     bound = policy.maximum.get(resource)
     if bound is None:
         return None
-    return Bound(quantity(bound.value.nanos * running, bound.value.notation), bound.origin)
+    return Setting(quantity(bound.value.nanos * running, bound.value.notation), bound.origin)
 
 
 def _write_zero_limit(pod: ContainerResources, resource: str, bound: Bound, case: Case) -> None:
@@ -65,9 +61,7 @@ def _write_zero_limit(pod: ContainerResources, resource: str, bound: Bound, case
         pod.set("limits", resource, bound.value, Reason("pod-level", bound.origin))
 
 
-def _lower(
-    pod: ContainerResources, side: Side, resource: str, asked: Quantity, bound: Bound, case: Case
-) -> None:
+def _lower(pod: ContainerResources, side: Side, resource: str, asked: Quantity, bound: Bound, case: Case) -> None:
     if bound.value.nanos:
         lower(pod, side, resource, case, bound, asked)
     else:
@@ -82,13 +76,13 @@ def _keep_requests_within_limits(pod: ContainerResources, case: Case) -> None:
             pod.set("requests", resource, limit, Reason("request-within-limit"))
 
 
-def _refuse_uncomputable(
-    pod: ContainerResources, overhead: Mapping[str, Quantity], running: int, case: Case
-) -> None:
+def _refuse_uncomputable(pod: ContainerResources, overhead: Mapping[str, Quantity], running: int, case: Case) -> None:
     for resource in sorted(pod.uncomputable):
         bound = pod_level_bound(resource, overhead, running, case)
         if bound is not None:
-            text = f"pod: {resource} has more than 64 characters or an exponent beyond 400; the maximum is {bound.value}"
+            text = (
+                f"pod: {resource} has more than 64 characters or an exponent beyond 400; the maximum is {bound.value}"
+            )
             case.refusals.append(Refusal("maximum", text, bound.origin))
 
 
@@ -115,9 +109,7 @@ def _keep_limits_within(limit: Quantity, resource: str, containers: Sequence[Con
                 container.set("requests", resource, limit, Reason("pod-level", asked=request))
 
 
-def _keep_requests_within(
-    room: Quantity, resource: str, containers: Sequence[ContainerResources], case: Case
-) -> None:
+def _keep_requests_within(room: Quantity, resource: str, containers: Sequence[ContainerResources], case: Case) -> None:
     excess = _requested(resource, containers) - room.nanos
     if excess <= 0:
         return
@@ -132,7 +124,10 @@ def _keep_requests_within(
             if _requested(resource, containers) <= room.nanos:
                 return
     names = ", ".join(where(c) for c in containers if resource in c.requests)
-    text = f"pod: requests.{resource} of {names} exceed the pod's own {room}, and lowering the primary container's is not enough"
+    text = (
+        f"pod: requests.{resource} of {names} exceed the pod's own {room}, "
+        "and lowering the primary container's is not enough"
+    )
     case.refusals.append(Refusal("pod-level", text))
 
 

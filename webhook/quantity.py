@@ -31,9 +31,7 @@ _BINARY_NAMES = ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
 
 _SUFFIX = r"(?:(?P<binary>[KMGTPE]i)|(?P<decimal>[numkMGTPE])|[eE](?P<exponent>[+-]?[0-9]+))?"
 _POD_FIELD = re.compile(r"(?P<sign>[+-]?)(?P<whole>[0-9]*)(?:\.(?P<fraction>[0-9]*))?" + _SUFFIX, re.ASCII)
-_ANNOTATION = re.compile(
-    r"(?P<sign>)(?=\.?[0-9])(?P<whole>[0-9]*)(?:\.(?P<fraction>[0-9]*))?" + _SUFFIX, re.ASCII
-)
+_ANNOTATION = re.compile(r"(?P<sign>)(?=\.?[0-9])(?P<whole>[0-9]*)(?:\.(?P<fraction>[0-9]*))?" + _SUFFIX, re.ASCII)
 
 
 class InvalidQuantity(ValueError):
@@ -187,7 +185,7 @@ def _read(text: str, match: re.Match[str]) -> Quantity:
 
 
 def _scaled_up(number: int, exponent: int) -> int:
-    return number * 10**exponent if exponent >= 0 else -(-number // 10**-exponent)
+    return int(number * 10**exponent if exponent >= 0 else -(-number // 10**-exponent))
 
 
 def _is_canonical_looking(whole: str, fraction: str, exponent: int, binary: str | None) -> bool:

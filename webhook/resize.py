@@ -5,8 +5,7 @@ Only cpu and memory can be resized; annotations, defaults, minima and scheduling
 
 from collections.abc import Mapping, Sequence
 
-from webhook.effective import Bound
-from webhook.pod import Pod
+from webhook.effective import Bound, Setting
 from webhook.pod_level import fit_into_pod_level, pod_level_bound
 from webhook.quantity import ZERO, Quantity, quantity
 from webhook.resources import Case, ContainerResources, Reason, Refusal, Side, lower, where
@@ -49,9 +48,7 @@ def bound_resize(
         _refuse_new_class(new, old, case)
 
 
-def _bound(
-    container: ContainerResources, before: ContainerResources, resource: str, bound: Bound, case: Case
-) -> None:
+def _bound(container: ContainerResources, before: ContainerResources, resource: str, bound: Bound, case: Case) -> None:
     if resource in container.uncomputable:
         text = f"{where(container)}: {resource} is too large to compute with; the maximum is {bound.value}"
         case.refusals.append(Refusal("maximum", text, bound.origin))
@@ -93,7 +90,7 @@ def _bound_limit(
 
 
 def _larger(bound: Bound, old: Quantity) -> Bound:
-    return bound if bound.value.nanos >= old.nanos else Bound(old, bound.origin)
+    return bound if bound.value.nanos >= old.nanos else Setting(old, bound.origin)
 
 
 def _refuse_higher_total(
@@ -126,10 +123,7 @@ def _refuse_higher_total(
 
 
 def _amount(container: ContainerResources, side: Side, resource: str) -> int:
-    amounts = container.limits if side == "limits" else container.before_requests
-    if side == "requests" and container.requests is not container.before_requests:
-        amounts = container.requests
-    value = amounts.get(resource)
+    value = (container.limits if side == "limits" else container.requests).get(resource)
     return 0 if value is None else value.nanos
 
 
@@ -158,16 +152,9 @@ def qos_class_of(containers: Sequence[ContainerResources]) -> str:
     """The pod's QoS class by the values it carries; the last entry is the pod level."""
     *regular, pod = containers
     return qos_class(
-        [
-            (_nanos(container.before_requests | container.requests), _nanos(container.limits))
-            for container in regular
-        ],
-        None if pod.given is None else (_nanos(pod.requests), _nanos(pod.limits)),
+        [(container.requests, container.limits) for container in regular],
+        None if pod.given is None else (pod.requests, pod.limits),
     )
-
-
-def _nanos(amounts: Mapping[str, Quantity]) -> dict[str, int]:
-    return {name: amount.nanos for name, amount in amounts.items()}
 
 
 def _refuse_new_class(new: Sequence[ContainerResources], old: Sequence[ContainerResources], case: Case) -> None:
@@ -178,7 +165,3 @@ def _refuse_new_class(new: Sequence[ContainerResources], old: Sequence[Container
     )
     case.refusals.append(Refusal("qos", text, reason.origin))
 
-
-def is_resize_of(pod: Pod, old: Pod | None) -> bool:
-    """Whether there is an old pod to compare with."""
-    return old is not None and bool(pod.spec.containers)

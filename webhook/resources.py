@@ -262,8 +262,10 @@ def _decide_compute(
     if bound is not None:
         limit, request = _bound(container, resource, case, bound, stays_absent, limit, request)
     if limit is not None and request is not None and request.nanos > limit.nanos:
-        request = limit if limit.nanos % unit_nanos(resource) == 0 else limit.rounded_down(unit_nanos(resource))
-        container.set("requests", resource, request, Reason("request-within-limit"))
+        # Where no rule has a say the pod is the API server's to refuse.
+        if bound is not None or ("limits", resource) in container.reasons:
+            request = limit.rounded_down(unit_nanos(resource))
+            container.set("requests", resource, request, Reason("request-within-limit"))
     if limit is None and request is not None and request.nanos and resource in container.limits:
         container.unset_limit(resource)
 
@@ -391,7 +393,7 @@ def _bound(
         limit = lower(container, "limits", resource, case, bound, limit)
     elif limit is None and not stays_absent:
         if case.judging:
-            limit = _judge_missing(container, resource, case, bound, request)
+            _judge_missing(container, resource, case, bound)
         elif container.kind == "primary":
             limit, request = _fill_limit(container, resource, case.policy, request)
         else:
@@ -402,9 +404,7 @@ def _bound(
     return limit, request
 
 
-def _judge_missing(
-    container: ContainerResources, resource: str, case: Case, bound: Bound, request: Quantity | None
-) -> None:
+def _judge_missing(container: ContainerResources, resource: str, case: Case, bound: Bound) -> None:
     choice = case.policy.missing_limit.get(resource) if container.kind == "primary" else None
     if choice is None or choice.value != "Unset":
         case.refuse_missing(container, resource, bound)
@@ -453,9 +453,7 @@ def _decide_devices(
         container.set("requests", resource, value, reason)
 
 
-def _refuse_forbidden(
-    container: ContainerResources, resource: str, case: Case, asked: Quantity, bound: Bound
-) -> None:
+def _refuse_forbidden(container: ContainerResources, resource: str, case: Case, asked: Quantity, bound: Bound) -> None:
     text = f"{where(container)}: {resource} {asked} is asked and the maximum is 0: it may not be used"
     case.refusals.append(Refusal("forbidden", text, bound.origin))
 

@@ -1,4 +1,4 @@
-"""What a request reads once: the policies, the rule for projects, the labels of namespaces. Frozen, swapped whole."""
+"""What a request reads once, frozen and swapped whole: policies, the rule for projects, labels of namespaces."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,6 +9,7 @@ from webhook.policy import PolicySet
 from webhook.projects import ProjectRule, Scope
 from webhook.review import Review
 
+DEFAULT_RULE = ProjectRule()
 NO_LABELS: Mapping[str, str] = {}
 
 
@@ -17,7 +18,7 @@ class Snapshot:
     """Policies and namespaces as they were at one moment."""
 
     policies: PolicySet
-    projects: ProjectRule = ProjectRule()
+    projects: ProjectRule = DEFAULT_RULE
     namespace_labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def scope(self, namespace: str) -> Scope:
