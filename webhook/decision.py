@@ -6,7 +6,7 @@ has its place after them.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from webhook.annotations import APPLIED, NOTHING, PRIMARY_CONTAINER, asked_resources, primary_container
@@ -38,12 +38,12 @@ from webhook.resources import (
     Refusal,
     decide_container,
 )
+from webhook.result_check import caused_by_annotation, errors_of_ours
 from webhook.review import Review
+from webhook.validity import ANNOTATIONS_BYTES, FieldError, annotations_bytes
 
 Endpoint = Literal["mutate", "validate"]
 Outcome = Literal["unchanged", "changed", "denied", "skipped"]
-
-ANNOTATIONS_BYTES = 256 * 1024  # kubernetes/apimachinery pkg/api/validation TotalAnnotationSizeLimitB
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Decision:
 
     `outcome` is what the rules came to. `operations` is what is answered: empty unless the mode is Enforce.
     `capacity` is what the change adds to (or takes from) the pod's requests, in nanos by resource.
-    `is_invalid` says that our own result would have been refused by the API server, so nothing is patched (R13).
+    `invalid` is what the API server would have refused in our own result: a bug, and nothing is patched (R13).
     """
 
     outcome: Outcome
@@ -63,7 +63,7 @@ class Decision:
     operations: tuple[Operation, ...] = ()
     audit_annotations: Mapping[str, str] = field(default_factory=dict)
     capacity: tuple[tuple[str, int], ...] = ()
-    is_invalid: bool = False
+    invalid: tuple[str, ...] = ()
 
     @property
     def is_enforced(self) -> bool:
@@ -105,7 +105,10 @@ def decide(
     changes = [] if judging else [change for c in ruling.containers for change in changes_of(c)]
     if not changes:
         return _unchanged(ruling, mode, policy_hash)
-    return _changed(review, ruling, changes, policy_hash, scope)
+    invalid = errors_of_ours(pod, ruling.containers)
+    if invalid:
+        return _invalid(review, ruling, invalid, policy_hash, scope)
+    return _changed(review, ruling, changes, policy_hash)
 
 
 def _decide_creation(pod: Pod, case: Case) -> _Ruling:
@@ -223,7 +226,22 @@ def _unchanged(ruling: _Ruling, mode: Mode, policy_hash: str) -> Decision:
     return Decision("unchanged", mode, warnings=warnings, audit_annotations={"mode": mode, "policy": policy_hash})
 
 
-def _changed(review: Review, ruling: _Ruling, changes: Sequence[Change], policy_hash: str, scope: Scope) -> Decision:
+def _invalid(review: Review, ruling: _Ruling, found: Sequence[FieldError], policy_hash: str, scope: Scope) -> Decision:
+    """What an annotation caused is denied with that reason; the rest is our bug, and never patched (R13)."""
+    annotated = [error for error in found if caused_by_annotation(error, ruling.containers)]
+    pod, policy = review.pod, ruling.case.policy
+    assert pod is not None
+    if annotated:
+        ruling.case.refusals += [Refusal("annotation", f"as annotated, {error}") for error in annotated]
+        return _refused(review, ruling, policy_hash, scope)
+    judged = Case(policy, deny=True, judging=True)
+    as_it_came = _decide_resize(pod, review.old_pod, judged) if review.is_resize else _decide_creation(pod, judged)
+    if judged.refusals:
+        return replace(_refused(review, as_it_came, policy_hash, scope), invalid=tuple(map(str, found)))
+    return replace(_unchanged(as_it_came, policy.mode.value, policy_hash), invalid=tuple(map(str, found)))
+
+
+def _changed(review: Review, ruling: _Ruling, changes: Sequence[Change], policy_hash: str) -> Decision:
     mode = ruling.case.policy.mode.value
     pod = review.pod
     assert pod is not None
@@ -250,16 +268,9 @@ def _annotations(pod: Pod, ruling: _Ruling, changes: Sequence[Change], policy_ha
     if ruling.primary and PRIMARY_CONTAINER not in given:
         written[PRIMARY_CONTAINER] = ruling.primary
     for key in (APPLIED, PRIMARY_CONTAINER):
-        if _size({**given, **written}) > ANNOTATIONS_BYTES:
+        if annotations_bytes({**given, **written}) > ANNOTATIONS_BYTES:
             written.pop(key, None)
     return written
-
-
-def _size(annotations: Mapping[str, str]) -> int:
-    characters = sum(map(len, annotations)) + sum(map(len, annotations.values()))
-    if characters * 4 <= ANNOTATIONS_BYTES:
-        return characters
-    return sum(len(key.encode()) + len(text.encode()) for key, text in annotations.items())
 
 
 def _was_patched(review: Review) -> bool:

@@ -16,6 +16,7 @@ class _View(msgspec.Struct, rename="camel", frozen=True, gc=False):
 
 class ResourceClaim(_View, frozen=True):
     name: str = ""
+    request: str | None = None
 
 
 class Resources(_View, frozen=True):

@@ -164,4 +164,3 @@ def _refuse_new_class(new: Sequence[ContainerResources], old: Sequence[Container
         f"to {qos_class_of(new)}, which Kubernetes does not allow"
     )
     case.refusals.append(Refusal("qos", text, reason.origin))
-

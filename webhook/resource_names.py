@@ -19,6 +19,7 @@ QUOTA_PREFIX = "requests."
 
 # A qualified name is a DNS subdomain of at most 253 characters, a slash, and at most 63.
 LONGEST_PREFIX, LONGEST_NAME = 253, 63
+LONGEST = LONGEST_PREFIX + 1 + LONGEST_NAME
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?")
 _SUBDOMAIN = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*")
@@ -76,6 +77,11 @@ def matches_glob(pattern: str, name: str) -> bool:
 
 def is_qualified_name(name: str) -> bool:
     """Whether it could be a label's key: a name of at most 63 characters, or one with a DNS subdomain before it."""
+    return len(name) <= LONGEST and _is_qualified(name)
+
+
+@lru_cache(maxsize=4096)
+def _is_qualified(name: str) -> bool:
     prefix, slash, last = name.rpartition("/")
     if slash and (len(prefix) > LONGEST_PREFIX or not _SUBDOMAIN.fullmatch(prefix)):
         return False
@@ -95,15 +101,13 @@ _UNKNOWN = _Facts()
 
 def _facts(name: str) -> _Facts:
     # A name of a megabyte is not worth remembering.
-    return _read_facts(name) if len(name) <= LONGEST_PREFIX + 1 + LONGEST_NAME else _UNKNOWN
+    return _read_facts(name) if len(name) <= LONGEST else _UNKNOWN
 
 
 @lru_cache(maxsize=4096)
 def _read_facts(name: str) -> _Facts:
     if name in COMPUTE:
-        return _Facts(
-            is_container_resource=True, unit_nanos=NANOS_PER_MILLI if name == "cpu" else NANOS_PER_UNIT
-        )
+        return _Facts(is_container_resource=True, unit_nanos=NANOS_PER_MILLI if name == "cpu" else NANOS_PER_UNIT)
     if not is_qualified_name(name):
         return _UNKNOWN
     if is_hugepages(name):

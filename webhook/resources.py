@@ -261,11 +261,11 @@ def _decide_compute(
 
     if bound is not None:
         limit, request = _bound(container, resource, case, bound, stays_absent, limit, request)
-    if limit is not None and request is not None and request.nanos > limit.nanos:
-        # Where no rule has a say the pod is the API server's to refuse.
-        if bound is not None or ("limits", resource) in container.reasons:
-            request = limit.rounded_down(unit_nanos(resource))
-            container.set("requests", resource, request, Reason("request-within-limit"))
+    # Where no rule has a say the pod is the API server's to refuse.
+    has_say = bound is not None or ("limits", resource) in container.reasons
+    if has_say and limit is not None and request is not None and request.nanos > limit.nanos:
+        request = limit.rounded_down(unit_nanos(resource))
+        container.set("requests", resource, request, Reason("request-within-limit"))
     if limit is None and request is not None and request.nanos and resource in container.limits:
         container.unset_limit(resource)
 

@@ -10,7 +10,6 @@ validatePodResources, ValidateTolerations, and apimachinery pkg/api/validation/o
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import msgspec
 
@@ -167,9 +166,7 @@ def _check_amounts(found: list[FieldError], resources: StoredResources, *, is_po
     _check_hugepages_company(found, resources)
 
 
-def _refuse_request(
-    found: list[FieldError], path: str, name: str, request: Quantity, limit: Quantity
-) -> None:
+def _refuse_request(found: list[FieldError], path: str, name: str, request: Quantity, limit: Quantity) -> None:
     relation = "equal to" if is_hugepages(name) or is_extended(name) else "less than or equal to"
     found.append(FieldError(f"{path}.requests", f"{request} must be {relation} {name} limit of {limit}", name))
 
@@ -267,7 +264,7 @@ def _check_toleration(found: list[FieldError], path: str, toleration: Toleration
         toleration.value or "",
         toleration.effect or "",
     )
-    if key and not _is_key(key):
+    if key and not is_qualified_name(key):
         found.append(FieldError(f"{path}.key", f'"{key}" is no qualified name'))
     if not key and operator != "Exists":
         found.append(FieldError(f"{path}.operator", "must be Exists where there is no key"))
@@ -283,15 +280,6 @@ def _check_toleration(found: list[FieldError], path: str, toleration: Toleration
         found.append(FieldError(f"{path}.operator", f'"{value}" is no label value'))
     if effect not in _EFFECTS:
         found.append(FieldError(f"{path}.effect", f'"{effect}" is not NoSchedule, PreferNoSchedule or NoExecute'))
-
-
-def _is_key(key: str) -> bool:
-    return len(key) <= 317 and _is_short_key(key)
-
-
-@lru_cache(maxsize=1024)
-def _is_short_key(key: str) -> bool:
-    return is_qualified_name(key)
 
 
 def _is_label_value(value: str) -> bool:

@@ -1,0 +1,274 @@
+"""Policies: which of them count for a namespace, and what they come to when merged (P1 to P3, A1).
+
+Documents are read and checked by `policy_document`; values here are known to be good. The outcome, an
+`EffectivePolicy`, is compiled once per scope and kept.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar, cast
+
+from webhook.effective import (
+    BUILT_IN,
+    Bound,
+    EffectivePolicy,
+    Globs,
+    Maxima,
+    MissingLimit,
+    Mode,
+    OnExceed,
+    Origin,
+    ResourceClaims,
+    Selections,
+    Setting,
+)
+from webhook.label_selector import LabelSelector
+from webhook.projects import Scope
+from webhook.quantity import Quantity, quantity
+from webhook.resource_names import COMPUTE, is_container_resource, matches_glob, unit_nanos
+
+BUILT_IN_ALIASES: Mapping[str, str] = {
+    "mem": "memory",
+    "ephemeral_storage": "ephemeral-storage",
+    "gpu": "nvidia.com/gpu",
+}
+
+# A cluster has at most some ten thousand namespaces; what is kept for each is a reference.
+KEPT_SCOPES = 16_384
+KEPT_POLICIES = 4_096
+
+T = TypeVar("T")
+K = TypeVar("K")
+
+Amount = Setting[Quantity | None]
+Amounts = Mapping[str, Amount]
+Choice = Literal["mode", "onExceed", "contact", "resourceClaims"]
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyScope:
+    """Whom a policy is for; a field that is None fits everybody. `namespace` is a name or a glob."""
+
+    project: str | None = None
+    domain: str | None = None
+    namespace: str | None = None
+    pod_selector: LabelSelector | None = None
+
+    def matches(self, scope: Scope) -> bool:
+        """Whether the policy is for (some of) the pods of that namespace."""
+        return (
+            self.project in (None, scope.project)
+            and self.domain in (None, scope.domain)
+            and (self.namespace is None or matches_glob(self.namespace, scope.namespace))
+        )
+
+    @property
+    def specificity(self) -> tuple[bool, int, bool, bool]:
+        """The higher, the more specific: podSelector, namespace, project, domain, platform (P1)."""
+        return self.pod_selector is not None, self._namespace_rank, self.project is not None, self.domain is not None
+
+    @property
+    def _namespace_rank(self) -> int:
+        """0 without a namespace, then globs by their literal prefix; above any prefix an exact name."""
+        if self.namespace is None:
+            return 0
+        return 1 + len(self.namespace.partition("*")[0]) if "*" in self.namespace else 1_000
+
+    def __str__(self) -> str:
+        """In words, for messages: `project flytesnacks, domain development`."""
+        parts = [
+            f"{word} {value}"
+            for word, value in (
+                ("pods with", self.pod_selector),
+                ("namespace", self.namespace),
+                ("project", self.project),
+                ("domain", self.domain),
+            )
+            if value is not None
+        ]
+        return ", ".join(parts) or "platform"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """One document. Keys of maps are as written, aliases not resolved; a value of None lifts an inherited one."""
+
+    name: str
+    file: str
+    line: int
+    scope: PolicyScope = PolicyScope()
+    choices: Mapping[Choice, Setting[str | None]] = field(default_factory=dict)
+    missing_limit: Mapping[str, Setting[MissingLimit | None]] = field(default_factory=dict)
+    default_request: Amounts = field(default_factory=dict)
+    default_limit: Amounts = field(default_factory=dict)
+    minimum: Amounts = field(default_factory=dict)
+    maximum: Amounts = field(default_factory=dict)
+    pod_maximum: Amounts = field(default_factory=dict)
+    quota: Amounts = field(default_factory=dict)
+    # By resource: its alias, from scheduling.resources.
+    aliases: Mapping[str, Setting[str | None]] = field(default_factory=dict)
+
+    @property
+    def origin(self) -> Origin:
+        """The document as a whole."""
+        return Origin(self.name, str(self.scope), self.file, self.line)
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What it says, without where it stands: JSON that is equal for equal policies."""
+        selector = self.scope.pod_selector
+        said: dict[str, Any] = {
+            "name": self.name,
+            "scope": [self.scope.project, self.scope.domain, self.scope.namespace, selector and str(selector)],
+        }
+        for part in _PARTS:
+            settings: Mapping[str, Setting[Any]] = getattr(self, part)
+            if settings:
+                said[part] = {key: _plain(setting.value) for key, setting in settings.items()}
+        return said
+
+
+_PARTS = (
+    "choices",
+    "missing_limit",
+    "default_request",
+    "default_limit",
+    "minimum",
+    "maximum",
+    "pod_maximum",
+    "quota",
+    "aliases",
+)
+
+
+def _plain(value: Quantity | str | None) -> str | int | None:
+    return value.nanos if isinstance(value, Quantity) else value
+
+
+class PolicySet:
+    """All policies at one moment, found by what they are for."""
+
+    def __init__(self, documents: Iterable[Policy]) -> None:
+        self.documents: tuple[Policy, ...] = tuple(sorted(documents, key=lambda policy: policy.name))
+        # Broadest first: what comes later wins. Of equally specific ones the first by name wins, so it comes last.
+        ordered = sorted(reversed(self.documents), key=lambda policy: policy.scope.specificity)
+        self._index = _Index(ordered)
+        self._by_scope: dict[Scope, EffectivePolicy] = {}
+        self._by_policies: dict[tuple[int, ...], EffectivePolicy] = {}
+        self.hash: str = _digest(self.documents)
+
+    def effective(self, scope: Scope) -> EffectivePolicy:
+        """What the set comes to for a namespace; compiled once, then kept."""
+        found = self._by_scope.get(scope)
+        if found is None:
+            found = self._compiled(self._index.matching(scope))
+            _keep(self._by_scope, scope, found, KEPT_SCOPES)
+        return found
+
+    def matching(self, scope: Scope) -> tuple[Policy, ...]:
+        """The policies for a namespace or for some of its pods, the broadest first."""
+        return tuple(self._index.policies[position] for position in self._index.matching(scope))
+
+    def _compiled(self, positions: tuple[int, ...]) -> EffectivePolicy:
+        """Namespaces with the same policies share what they come to."""
+        found = self._by_policies.get(positions)
+        if found is None:
+            found = compile_policies([self._index.policies[position] for position in positions])
+            _keep(self._by_policies, positions, found, KEPT_POLICIES)
+        return found
+
+
+def _keep(kept: dict[K, T], key: K, value: T, most: int) -> None:
+    if len(kept) >= most:
+        kept.clear()
+    kept[key] = value
+
+
+def _digest(documents: Sequence[Policy]) -> str:
+    """12 hex digits that change with the content, whatever the files and their order."""
+    text = json.dumps([policy.content for policy in documents], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+class _Index:
+    """Policies by what they are for, so that a namespace looks at its own and at globs only."""
+
+    def __init__(self, policies: Sequence[Policy]) -> None:
+        self.policies = tuple(policies)
+        self._by_name: dict[tuple[str, str | None], list[int]] = {}
+        self._globs: list[int] = []
+        for position, policy in enumerate(self.policies):
+            scope = policy.scope
+            if scope.namespace is not None and "*" not in scope.namespace:
+                self._by_name.setdefault(("namespace", scope.namespace), []).append(position)
+            elif scope.project is not None:
+                self._by_name.setdefault(("project", scope.project), []).append(position)
+            elif scope.domain is not None:
+                self._by_name.setdefault(("domain", scope.domain), []).append(position)
+            elif scope.namespace is not None:
+                self._globs.append(position)
+            else:
+                self._by_name.setdefault(("platform", None), []).append(position)
+
+    def matching(self, scope: Scope) -> tuple[int, ...]:
+        """Positions of the policies for a namespace or for some of its pods, the broadest first."""
+        keys = (
+            ("platform", None),
+            ("domain", scope.domain),
+            ("project", scope.project),
+            ("namespace", scope.namespace),
+        )
+        candidates = [position for key in keys for position in self._by_name.get(key, ())] + self._globs
+        return tuple(sorted(position for position in candidates if self.policies[position].scope.matches(scope)))
+
+
+def compile_policies(policies: Sequence[Policy]) -> EffectivePolicy:
+    """Merges policies, the broadest first: the last that sets a value wins, null included."""
+    inherited = [policy for policy in policies if policy.scope.pod_selector is None]
+    aliases = aliases_in_force(inherited)
+    merged = _merge(inherited, aliases)
+    selected = [
+        (policy.scope.pod_selector, _merge([policy], aliases))
+        for policy in reversed(policies)
+        if policy.scope.pod_selector is not None
+    ]
+    effective = merged.fitted()
+    if not selected:
+        return effective
+    return _with_selections(effective, Selections(merged, selected))
+
+
+def _with_selections(policy: EffectivePolicy, selections: Selections) -> EffectivePolicy:
+    from dataclasses import replace
+
+    return replace(policy, selections=selections)
+
+
+def aliases_in_force(policies: Sequence[Policy]) -> dict[str, str]:
+    """What each alias stands for where these policies count, the broadest first (A1)."""
+    by_resource: dict[str, tuple[int, str | None]] = {}
+    for rank, policy in enumerate(policies):
+        for resource, setting in policy.aliases.items():
+            by_resource[resource] = (rank, setting.value)
+    # Of two entries with one alias the more specific policy's counts, so it is written last.
+    ranked = sorted((rank, resource, alias) for resource, (rank, alias) in by_resource.items() if alias is not None)
+    return {**BUILT_IN_ALIASES, **{alias: resource for _, resource, alias in ranked}}
+
+
+def _merge(policies: Sequence[Policy], aliases: Mapping[str, str]) -> EffectivePolicy:
+    choices = _merged(policy.choices for policy in policies)
+    return EffectivePolicy(
+        mode=cast(Setting[Mode], choices.get("mode", Setting("Enforce"))),
+        on_exceed=cast(Setting[OnExceed], choices.get("onExceed", Setting("Cap"))),
+        contact=choices.get("contact"),
+        resource_claims=cast(Setting[ResourceClaims], choices.get("resourceClaims", Setting("Allow"))),
+        missing_limit=_present(_merged(_resolved_words(policy.missing_limit, aliases) for policy in policies)),
+        default_request=_compute_only(_merged(resolved(policy.default_request, aliases) for policy in policies)),
+        default_limit=_compute_only(_merged(resolved(policy.default_limit, aliases) for policy in policies)),
+        minimum=_compute_only(_merged(resolved(policy.minimum, aliases) for policy in policies)),
+        maximum=_maxima(_merged(resolved(policy.maximum, aliases, null=None) for policy in policies)),
+        pod_maximum=_maxima(_merged(resolved(policy.pod_maximum, aliases, null=None) for policy in policies)),
+        aliases=aliases,
+    )

@@ -1,0 +1,65 @@
+"""R13: a decision's result is checked against the API server's own rules before it is sent.
+
+A patch that the API server refuses fails the pod even under `failurePolicy: Ignore`.
+"""
+
+from collections.abc import Sequence
+
+from webhook.pod import Pod
+from webhook.resources import ContainerResources
+from webhook.validity import FieldError, StoredPod, StoredResources, errors, stored
+
+
+def errors_of_ours(pod: Pod, containers: Sequence[ContainerResources]) -> list[FieldError]:
+    """What the API server would refuse in the result, but for what the pod came with and we did not write.
+
+    `containers` ends with the pod level. Containers that no rule touched matter only to a pod level.
+    """
+    *regular, pod_level = containers
+    if pod_level.given is None:
+        regular = [container for container in regular if container.reasons or container.renamed]
+    result = StoredPod(
+        regular=[_stored(container) for container in regular if container.kind in ("primary", "regular")],
+        init=[_stored(container) for container in regular if container.kind in ("sidecar", "init")],
+        pod_level=None if pod_level.given is None else _stored(pod_level),
+        is_windows=pod.is_windows,
+    )
+    found = errors(result)
+    if not found:
+        return found
+    before = {error.path for error in errors(stored(pod))}
+    return [error for error in found if error.path not in before or _written(error, containers)]
+
+
+def caused_by_annotation(error: FieldError, containers: Sequence[ContainerResources]) -> bool:
+    """Whether an annotation set a value of the field, or of a container that the pod level's field sums up."""
+    return any(
+        reason.rule == "annotation" and (not error.resource or resource == error.resource)
+        for container in containers
+        if _is_of(error, container) or error.path.startswith("spec.resources")
+        for (_, resource), reason in container.reasons.items()
+    )
+
+
+def _written(error: FieldError, containers: Sequence[ContainerResources]) -> bool:
+    return any(
+        _is_of(error, container) and any(resource == error.resource for _, resource in container.reasons)
+        for container in containers
+    )
+
+
+def _is_of(error: FieldError, container: ContainerResources) -> bool:
+    return error.path.startswith(_field(container))
+
+
+def _stored(container: ContainerResources) -> StoredResources:
+    is_sidecar = container.kind == "sidecar"
+    return StoredResources(_field(container), container.requests, container.limits, is_sidecar=is_sidecar)
+
+
+def _field(container: ContainerResources) -> str:
+    """The path of its resources as the API server writes it: spec.containers[0].resources."""
+    if container.kind == "pod":
+        return "spec.resources"
+    _, spec, field, index = container.path.split("/")
+    return f"{spec}.{field}[{index}].resources"
