@@ -132,7 +132,7 @@ def errors(pod: StoredPod, *, on_create: bool = True) -> list[FieldError]:
         _check_pod_level(found, pod.pod_level, pod)
     for index, toleration in enumerate(pod.tolerations):
         _check_toleration(found, f"spec.tolerations[{index}]", toleration)
-    if pod.annotations and annotations_bytes(pod.annotations) > ANNOTATIONS_BYTES:
+    if annotations_bytes(pod.annotations) > ANNOTATIONS_BYTES:
         found.append(FieldError("metadata.annotations", f"must be no more than {ANNOTATIONS_BYTES} bytes together"))
     if on_create and pod.has_ephemeral_containers:
         found.append(FieldError("spec.ephemeralContainers", "cannot be set on create"))
@@ -141,11 +141,7 @@ def errors(pod: StoredPod, *, on_create: bool = True) -> list[FieldError]:
 
 def annotations_bytes(annotations: Mapping[str, str]) -> int:
     """The size of all keys and values, as the API server bounds it."""
-    return sum(_bytes(key) + _bytes(value) for key, value in annotations.items())
-
-
-def _bytes(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode())
+    return sum(len(key.encode()) + len(value.encode()) for key, value in annotations.items())
 
 
 def _check_amounts(found: list[FieldError], resources: StoredResources, *, is_pod_level: bool = False) -> None:
@@ -159,16 +155,18 @@ def _check_amounts(found: list[FieldError], resources: StoredResources, *, is_po
             _check_amount(found, f"{resources.path}.requests[{name}]", name, request, is_pod_level)
         bound = limits.get(name)
         if bound is None:
-            if is_hugepages(name) or is_extended(name):
+            if name not in COMPUTE and _is_exact(name):
                 found.append(FieldError(f"{resources.path}.limits", f"must be set for {name}", name))
-        elif request.nanos != bound.nanos and (request.nanos > bound.nanos or is_hugepages(name) or is_extended(name)):
-            _refuse_request(found, resources.path, name, request, bound)
+        elif request.nanos > bound.nanos or (request.nanos < bound.nanos and name not in COMPUTE and _is_exact(name)):
+            relation = "equal to" if _is_exact(name) else "less than or equal to"
+            text = f"{request} must be {relation} {name} limit of {bound}"
+            found.append(FieldError(f"{resources.path}.requests", text, name))
     _check_hugepages_company(found, resources)
 
 
-def _refuse_request(found: list[FieldError], path: str, name: str, request: Quantity, limit: Quantity) -> None:
-    relation = "equal to" if is_hugepages(name) or is_extended(name) else "less than or equal to"
-    found.append(FieldError(f"{path}.requests", f"{request} must be {relation} {name} limit of {limit}", name))
+def _is_exact(name: str) -> bool:
+    """Whether a request must be the limit: the resource cannot be overcommitted."""
+    return is_hugepages(name) or is_extended(name)
 
 
 def _check_amount(found: list[FieldError], path: str, name: str, amount: Quantity, is_pod_level: bool) -> None:

@@ -85,9 +85,7 @@ def test_a_container_may_not_have_amounts_of_any_other_name(name: str) -> None:
         ("example.kubernetes.io/widget", True, False, None),
     ],
 )
-def test_a_name_says_which_kind_of_resource_it_is(
-    name: str, native: bool, extended: bool, page: int | None
-) -> None:
+def test_a_name_says_which_kind_of_resource_it_is(name: str, native: bool, extended: bool, page: int | None) -> None:
     assert (is_native(name), is_extended(name), page_bytes(name)) == (native, extended, page)
     assert is_hugepages(name) == (page is not None)
 
@@ -125,8 +123,6 @@ def test_a_qualified_name_may_have_one_dns_subdomain_before_it(name: str) -> Non
     assert is_qualified_name(name)
 
 
-@pytest.mark.parametrize(
-    "name", ["", "-a", "a-", "a/b/c", "A.com/b", "a" * 64, "a" * 254 + "/b", "a b", "é", "a\n"]
-)
+@pytest.mark.parametrize("name", ["", "-a", "a-", "a/b/c", "A.com/b", "a" * 64, "a" * 254 + "/b", "a b", "é", "a\n"])
 def test_other_text_is_no_qualified_name(name: str) -> None:
     assert not is_qualified_name(name)
