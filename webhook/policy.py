@@ -6,15 +6,13 @@ Documents are read and checked by `policy_document`; values here are known to be
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar, cast
 
 from webhook.effective import (
-    BUILT_IN,
     Bound,
     EffectivePolicy,
-    Globs,
     Maxima,
     MissingLimit,
     Mode,
@@ -26,7 +24,7 @@ from webhook.effective import (
 )
 from webhook.label_selector import LabelSelector
 from webhook.projects import Scope
-from webhook.quantity import Quantity, quantity
+from webhook.quantity import Quantity
 from webhook.resource_names import COMPUTE, is_container_resource, matches_glob, unit_nanos
 
 BUILT_IN_ALIASES: Mapping[str, str] = {
@@ -153,7 +151,7 @@ class PolicySet:
     def __init__(self, documents: Iterable[Policy]) -> None:
         self.documents: tuple[Policy, ...] = tuple(sorted(documents, key=lambda policy: policy.name))
         # Broadest first: what comes later wins. Of equally specific ones the first by name wins, so it comes last.
-        ordered = sorted(reversed(self.documents), key=lambda policy: policy.scope.specificity)
+        ordered = sorted(self.documents[::-1], key=lambda policy: policy.scope.specificity)
         self._index = _Index(ordered)
         self._by_scope: dict[Scope, EffectivePolicy] = {}
         self._by_policies: dict[tuple[int, ...], EffectivePolicy] = {}
@@ -234,16 +232,7 @@ def compile_policies(policies: Sequence[Policy]) -> EffectivePolicy:
         for policy in reversed(policies)
         if policy.scope.pod_selector is not None
     ]
-    effective = merged.fitted()
-    if not selected:
-        return effective
-    return _with_selections(effective, Selections(merged, selected))
-
-
-def _with_selections(policy: EffectivePolicy, selections: Selections) -> EffectivePolicy:
-    from dataclasses import replace
-
-    return replace(policy, selections=selections)
+    return replace(merged.fitted(), selections=Selections(merged, selected) if selected else None)
 
 
 def aliases_in_force(policies: Sequence[Policy]) -> dict[str, str]:
@@ -258,17 +247,83 @@ def aliases_in_force(policies: Sequence[Policy]) -> dict[str, str]:
 
 
 def _merge(policies: Sequence[Policy], aliases: Mapping[str, str]) -> EffectivePolicy:
-    choices = _merged(policy.choices for policy in policies)
+    choices = _present(_merged(policy.choices for policy in policies))
     return EffectivePolicy(
-        mode=cast(Setting[Mode], choices.get("mode", Setting("Enforce"))),
-        on_exceed=cast(Setting[OnExceed], choices.get("onExceed", Setting("Cap"))),
+        mode=cast("Setting[Mode]", choices.get("mode", Setting("Enforce"))),
+        on_exceed=cast("Setting[OnExceed]", choices.get("onExceed", Setting("Cap"))),
         contact=choices.get("contact"),
-        resource_claims=cast(Setting[ResourceClaims], choices.get("resourceClaims", Setting("Allow"))),
-        missing_limit=_present(_merged(_resolved_words(policy.missing_limit, aliases) for policy in policies)),
-        default_request=_compute_only(_merged(resolved(policy.default_request, aliases) for policy in policies)),
-        default_limit=_compute_only(_merged(resolved(policy.default_limit, aliases) for policy in policies)),
-        minimum=_compute_only(_merged(resolved(policy.minimum, aliases) for policy in policies)),
-        maximum=_maxima(_merged(resolved(policy.maximum, aliases, null=None) for policy in policies)),
-        pod_maximum=_maxima(_merged(resolved(policy.pod_maximum, aliases, null=None) for policy in policies)),
+        resource_claims=cast("Setting[ResourceClaims]", choices.get("resourceClaims", Setting("Allow"))),
+        missing_limit=_present(_merged(_resolved(policy.missing_limit, aliases) for policy in policies)),
+        default_request=_defaults([policy.default_request for policy in policies], aliases),
+        default_limit=_defaults([policy.default_limit for policy in policies], aliases),
+        minimum=_defaults([policy.minimum for policy in policies], aliases),
+        maximum=_maxima([policy.maximum for policy in policies], aliases),
+        pod_maximum=_maxima([policy.pod_maximum for policy in policies], aliases),
         aliases=aliases,
     )
+
+
+def _merged(maps: Iterable[Mapping[K, T]]) -> dict[K, T]:
+    return {key: value for settings in maps for key, value in settings.items()}
+
+
+def _present(settings: Mapping[K, Setting[T | None]]) -> dict[K, Setting[T]]:
+    """Without what was lifted: the built-in value counts there."""
+    return {key: cast("Setting[T]", setting) for key, setting in settings.items() if setting.value is not None}
+
+
+def _defaults(maps: Iterable[Amounts], aliases: Mapping[str, str]) -> dict[str, Bound]:
+    """Defaults and minima; an alias may stand for a device here and for cpu there, and devices have none."""
+    merged = _present(_merged(_resolved(amounts, aliases) for amounts in maps))
+    return {name: _stepped(name, bound) for name, bound in merged.items() if name in COMPUTE}
+
+
+def _maxima(maps: Iterable[Amounts], aliases: Mapping[str, str]) -> Maxima:
+    merged = _merged(_resolved(amounts, aliases, null_is_highest=True) for amounts in maps)
+    exact = {name: _bound(name, amount) for name, amount in merged.items() if "*" not in name}
+    globs = [(pattern, _bound(pattern, amount)) for pattern, amount in merged.items() if "*" in pattern]
+    return Maxima(exact, tuple(sorted(globs, key=lambda glob: glob_specificity(glob[0]))))
+
+
+def glob_specificity(pattern: str) -> tuple[int, int, str]:
+    """Sorts the most specific first: the longest literal prefix, then the longest pattern (P2)."""
+    return -len(pattern.partition("*")[0]), -len(pattern), pattern
+
+
+def _bound(name: str, amount: Amount) -> Bound | None:
+    return None if amount.value is None else _stepped(name, cast("Bound", amount))
+
+
+def _stepped(name: str, bound: Bound) -> Bound:
+    """In steps that the resource can have; only where an alias stands for another resource than its policy meant."""
+    unit = unit_nanos(name)
+    if "*" in name or bound.value.nanos % unit == 0:
+        return bound
+    return Setting(bound.value.rounded_down(unit), bound.origin)
+
+
+def _resolved(
+    settings: Mapping[str, Setting[T]], aliases: Mapping[str, str], *, null_is_highest: bool = False
+) -> dict[str, Setting[T]]:
+    """By resource. Where two keys come to one, the lower counts; an alias that is not in force here says nothing."""
+    found: dict[str, Setting[T]] = {}
+    for key, setting in settings.items():
+        name = aliases.get(key, key)
+        if "*" in name or is_container_resource(name):
+            other = found.get(name)
+            found[name] = setting if other is None else min(other, setting, key=_height(null_is_highest))
+    return found
+
+
+def _height(null_is_highest: bool) -> Callable[[Setting[Any]], tuple[int, Any]]:
+    """Sorts amounts and words; null is no maximum at all, hence the highest, but the lowest of anything else."""
+
+    def height(setting: Setting[Any]) -> tuple[int, Any]:
+        if setting.value is None:
+            return (2 if null_is_highest else 0), 0
+        return 1, _plain(setting.value)
+
+    return height
+
+
+EMPTY = PolicySet(())
