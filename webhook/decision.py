@@ -40,7 +40,7 @@ from webhook.resources import (
 )
 from webhook.result_check import caused_by_annotation, errors_of_ours
 from webhook.review import Review
-from webhook.validity import ANNOTATIONS_BYTES, FieldError, annotations_bytes
+from webhook.validity import FieldError, annotations_fit
 
 Endpoint = Literal["mutate", "validate"]
 Outcome = Literal["unchanged", "changed", "denied", "skipped"]
@@ -268,8 +268,9 @@ def _annotations(pod: Pod, ruling: _Ruling, changes: Sequence[Change], policy_ha
     if ruling.primary and PRIMARY_CONTAINER not in given:
         written[PRIMARY_CONTAINER] = ruling.primary
     for key in (APPLIED, PRIMARY_CONTAINER):
-        if annotations_bytes({**given, **written}) > ANNOTATIONS_BYTES:
-            written.pop(key, None)
+        if annotations_fit({**given, **written}):
+            break
+        written.pop(key, None)
     return written
 
 

@@ -1,6 +1,6 @@
 """Explaining a decision (section 8): change records, warnings, denials, the `applied` annotation, audit annotations."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -8,7 +8,7 @@ import msgspec
 from webhook.effective import EffectivePolicy, Mode
 from webhook.projects import Scope
 from webhook.quantity import Quantity
-from webhook.resources import ContainerResources, Refusal, Rule, Side
+from webhook.resources import PLATFORM, ContainerResources, Refusal, Rule, Side
 
 WARNING_CHARACTERS = 120
 WARNINGS = 10
@@ -43,43 +43,33 @@ class Applied(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def changes_of(container: ContainerResources) -> list[Change]:
     """What the rules changed, one record a value; nothing for a value that came out as it went in."""
-    if not container.reasons and not container.renamed:
-        return []
-    changes = []
-    for side in _SIDES:
-        now = container.limits if side == "limits" else container.requests
-        for resource in _touched(container, side):
-            before = before_of(container, side, resource)
-            after = now.get(resource)
-            if before is None and after is None:
-                continue
-            same = before is not None and after is not None and before.nanos == after.nanos
-            if same and (side, resource) not in container.renamed:
-                continue
-            reason = container.reasons.get((side, resource))
-            rule: str = "alias" if same or reason is None else reason.rule
-            asked = reason.asked if reason is not None and not same else None
-            changes.append(
-                Change(
-                    container=None if container.kind == "pod" else container.name,
-                    resource=resource,
-                    side=side,
-                    before=None if before is None else before.text,
-                    after=None if after is None else after.text,
-                    rule=rule,
-                    asked=asked.text if asked is not None and asked != before else None,
-                    policy="" if reason is None or same else reason.origin.policy,
-                    scope="" if reason is None or same else reason.origin.scope,
-                )
-            )
-    return changes
+    touched = container.reasons if not container.renamed else {**container.renamed, **container.reasons}
+    return [change for side, resource in touched if (change := _change(container, side, resource)) is not None]
 
 
-_SIDES: tuple[Side, Side] = ("limits", "requests")
-
-
-def _touched(container: ContainerResources, side: Side) -> Iterable[str]:
-    return dict.fromkeys(name for s, name in (*container.renamed, *container.reasons) if s == side)
+def _change(container: ContainerResources, side: Side, resource: str) -> Change | None:
+    before = before_of(container, side, resource)
+    after = (container.limits if side == "limits" else container.requests).get(resource)
+    reason = container.reasons.get((side, resource))
+    name = None if container.kind == "pod" else container.name
+    if before is None if after is None else before is not None and before.nanos == after.nanos:
+        if (side, resource) not in container.renamed:
+            return None
+        text = None if after is None else after.text
+        return Change(name, resource, side, text, text, "alias")
+    origin = PLATFORM if reason is None else reason.origin
+    asked = None if reason is None or reason.asked is None or reason.asked == before else reason.asked.text
+    return Change(
+        name,
+        resource,
+        side,
+        None if before is None else before.text,
+        None if after is None else after.text,
+        "alias" if reason is None else reason.rule,
+        asked,
+        origin.policy,
+        origin.scope,
+    )
 
 
 def before_of(container: ContainerResources, side: Side, resource: str) -> Quantity | None:
