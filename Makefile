@@ -5,7 +5,6 @@ MANAGEMENT_PORT ?= 8080
 
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := webhook tests benchmarks tools
 
 # The newest Python that has what we need. pyenv and the like leave commands that only fail, so each is asked.
 PYTHON ?= $(shell for python in python3.14 python3.13 python3.12 python3.11 python3 python; do \
@@ -17,7 +16,7 @@ PYTHON ?= $(shell for python in python3.14 python3.13 python3.12 python3.11 pyth
 .PHONY: help setup run check lint unit test e2e bench lock clean
 
 help:  ## Show this list
-	@awk -F ':.*  ## ' '/:.*  ## /{ printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*  ## ' '/^[a-z0-9]+:.*  ## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
 setup: $(VENV)/installed  ## Make .venv with everything, pinned and checked against hashes
 
@@ -56,7 +55,7 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generat
 
 clean:  ## Remove .venv and all caches (but not the control plane's binaries)
 	rm -rf $(VENV) .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
+	find webhook tests benchmarks tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 or later with pip and venv found; name one: make PYTHON=/path/to/python3" >&2; exit 1; }
