@@ -165,6 +165,7 @@ def _items(text: str) -> tuple[tuple[str, str | None], ...]:
     return tuple(items)
 
 
+@lru_cache(maxsize=2048)  # only what is valid is kept, so each entry is small
 def _amount(name: str, resource: str, text: str | None) -> Quantity:
     """Raises InvalidQuantity with the whole reason. Rounded up as the API server would store it (A2)."""
     if text is None:

@@ -43,16 +43,33 @@ def resource_operations(container: ContainerResources) -> list[Operation]:
 def _side_operations(container: ContainerResources, side: Side) -> list[Operation]:
     assert container.given is not None
     given = container.given.limits if side == "limits" else container.given.requests
-    before = container.before_limits if side == "limits" else container.before_requests
     now = container.limits if side == "limits" else container.requests
     path = f"{container.path}/resources/{side}"
-    changed = {name: amount.text for name, amount in now.items() if _differs(container, side, name)}
+    changed = {
+        name: now[name].text for name in _touched(container, side) if name in now and _differs(container, side, name)
+    }
     if given is None:
         return [Operation("add", path, changed)] if changed else []
     operations = [Operation("add", f"{path}/{escape(name)}", text) for name, text in changed.items()]
-    gone = [key for (s, _), key in container.renamed.items() if s == side]
-    gone += [name for name in before if name not in now and name in given]
-    return [*operations, *(Operation("remove", f"{path}/{escape(name)}") for name in gone)]
+    before = container.before_limits if side == "limits" else container.before_requests
+    if container.renamed or len(now) < len(before):
+        gone = [key for (of, _), key in container.renamed.items() if of == side]
+        gone += [name for name in before if name not in now and name in given]
+        operations += [Operation("remove", f"{path}/{escape(name)}") for name in gone]
+    return operations
+
+
+def _touched(container: ContainerResources, side: Side) -> list[str]:
+    """Resources whose value on that side may need an operation, in the order of the rules."""
+    touched = [name for of, name in container.reasons if of == side]
+    if container.renamed:
+        touched += [name for of, name in container.renamed if of == side and name not in touched]
+    if side == "requests" and len(container.before_requests) < len(container.requests):
+        # A request that was absent follows its limit by itself, unless it is to stay.
+        touched += [
+            name for name in container.requests if name not in touched and name not in container.before_requests
+        ]
+    return touched
 
 
 def _differs(container: ContainerResources, side: Side, name: str) -> bool:
