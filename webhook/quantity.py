@@ -7,7 +7,7 @@ Source of the rules: kubernetes/apimachinery pkg/api/resource/{quantity,suffix}.
 """
 
 import re
-from functools import lru_cache, total_ordering
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
@@ -23,6 +23,9 @@ BINARY_MAXIMUM = (2**63 - 1) * NANOS_PER_UNIT
 # Rendering 1e2147483647 takes the API server's own code seconds and gigabytes (spec A2).
 POD_FIELD_LENGTH, POD_FIELD_EXPONENT = 64, 400
 ANNOTATION_LENGTH, ANNOTATION_EXPONENT = 32, 30
+
+# In JSON, with each character as an escape of six and blanks around them; beyond it nothing is remembered.
+POD_FIELD_BYTES = 8 * POD_FIELD_LENGTH
 
 _DECIMAL_SUFFIXES = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _BINARY_SUFFIXES = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
@@ -42,7 +45,6 @@ class UncomputableQuantity(InvalidQuantity):
     """The API server accepts the text, but it is too long or too large to compute with safely."""
 
 
-@total_ordering
 class Quantity(msgspec.Struct, frozen=True, eq=False):
     """An exact amount. Equal and ordered by value: 1 == 1000m, whatever the notation.
 
@@ -62,6 +64,9 @@ class Quantity(msgspec.Struct, frozen=True, eq=False):
 
     def __lt__(self, other: "Quantity") -> bool:
         return self.nanos < other.nanos
+
+    def __le__(self, other: "Quantity") -> bool:
+        return self.nanos <= other.nanos
 
     def __hash__(self) -> int:
         return hash(self.nanos)
@@ -146,7 +151,12 @@ def parse_json_quantity(raw: bytes) -> Quantity:
     """
     if raw == b"null":
         return ZERO
-    text = msgspec.json.decode(raw, type=str).strip(" ") if raw[:1] == b'"' else raw.decode()
+    if len(raw) > POD_FIELD_BYTES:
+        raise UncomputableQuantity("a quantity has more than 64 characters")
+    try:
+        text = msgspec.json.decode(raw, type=str).strip(" ") if raw[:1] == b'"' else raw.decode()
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidQuantity(f"not a quantity: {error}") from error
     value = parse_quantity(text).rounded_up(NANOS_PER_MILLI)
     return Quantity(value.nanos, value.notation, text)
 
