@@ -149,9 +149,10 @@ class PolicySet:
     """All policies at one moment, found by what they are for."""
 
     def __init__(self, documents: Iterable[Policy]) -> None:
-        self.documents: tuple[Policy, ...] = tuple(sorted(documents, key=lambda policy: policy.name))
         # Broadest first: what comes later wins. Of equally specific ones the first by name wins, so it comes last.
-        ordered = sorted(self.documents[::-1], key=lambda policy: policy.scope.specificity)
+        by_name = sorted(documents, key=lambda policy: policy.name, reverse=True)
+        ordered = sorted(by_name, key=lambda policy: policy.scope.specificity)
+        self.documents: tuple[Policy, ...] = tuple(reversed(by_name))
         self._index = _Index(ordered)
         self._by_scope: dict[Scope, EffectivePolicy] = {}
         self._by_policies: dict[tuple[int, ...], EffectivePolicy] = {}
