@@ -1,0 +1,145 @@
+"""What the README and the pages of docs/ show is what happens: every example in them is read or run here."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.unit.deciding import Json, container, denial, pod, resources_after, sidecar
+from webhook.sources.policy_files import parse_policies
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("*/*.md")])
+FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+# Commands that need neither a cluster nor a registry; the others in the pages are for people.
+RUNNABLE = ("task-resources review ", "task-resources policy ", "task-resources --help")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a page: where it stands, its language, its text."""
+
+    place: str
+    language: str
+    text: str
+
+
+def _blocks(*languages: str) -> Iterator[Any]:
+    for page in PAGES:
+        text = page.read_text()
+        for fence in FENCE.finditer(text):
+            if fence[1] in languages:
+                place = f"{page.relative_to(ROOT)}:{text.count(chr(10), 0, fence.start()) + 1}"
+                yield pytest.param(Block(place, fence[1], fence[2]), id=place)
+
+
+def _is_rule_example(block: Block) -> bool:
+    return "\nbecomes:" in block.text or "\ndenied:" in block.text
+
+
+YAML = [*_blocks("yaml")]
+RULES = [param for param in YAML if _is_rule_example(param.values[0])]
+MANIFESTS = [param for param in YAML if not _is_rule_example(param.values[0])]
+
+
+def _pod(resources: dict[str, Json | None], annotations: Json | None) -> Json:
+    """The pod of an example: `init …` and `sidecar …` are init containers, `pod` is its own level."""
+    regular, init, spec = [], [], {}
+    for key, amounts in resources.items():
+        match key.split(" "):
+            case ["pod"]:
+                spec["resources"] = amounts
+            case ["init", name]:
+                init.append(container(name, **(amounts or {})))
+            case ["sidecar", name]:
+                init.append(sidecar(name, **(amounts or {})))
+            case _:
+                regular.append(container(key, **(amounts or {})))
+    return pod(*regular, init=init, annotations=annotations, **spec)
+
+
+@pytest.mark.parametrize("block", RULES)
+def test_an_example_of_a_rule_comes_out_as_the_page_says(block: Block) -> None:
+    example = yaml.safe_load(block.text)
+    given = _pod(example["pod"], example.get("annotations"))
+    if "denied" in example:
+        assert denial(given, example["policy"]).replace("policy-0", "example") == example["denied"]
+    else:
+        after = resources_after(given, example["policy"])
+        assert after == {key.split(" ")[-1]: amounts for key, amounts in example["becomes"].items()}
+
+
+@pytest.mark.parametrize("block", MANIFESTS)
+def test_a_yaml_block_can_be_used_as_it_stands(block: Block) -> None:
+    documents = [*yaml.safe_load_all(block.text)]
+    if any(isinstance(d, dict) and d.get("kind") == "TaskResourcePolicy" for d in documents):
+        assert parse_policies(block.text, file=block.place).documents
+
+
+@pytest.mark.parametrize("block", _blocks("json"))
+def test_a_json_block_is_json(block: Block) -> None:
+    json.loads(block.text)
+
+
+def _commands(block: Block) -> Iterator[tuple[str, list[str]]]:
+    """Each `$ command` of a console block, continued lines joined, with the output beneath it."""
+    for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
+        command, _, output = part.replace("\\\n", "").partition("\n")
+        yield re.sub(r" +", " ", command), output.rstrip("\n").split("\n")
+
+
+CONSOLE = [
+    pytest.param(command, output, id=f"{param.id}-{index}")
+    for param in _blocks("console")
+    for index, (command, output) in enumerate(_commands(param.values[0]))
+    if command.startswith(RUNNABLE)
+]
+
+
+@pytest.mark.parametrize(("command", "output"), CONSOLE)
+def test_a_command_prints_what_the_page_shows(command: str, output: list[str]) -> None:
+    """A line of `...` stands for any lines."""
+    arguments = shlex.split(command)[1:]
+    result = subprocess.run(
+        [sys.executable, "-m", "webhook", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "120", "NO_COLOR": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+    )
+    printed = "\n".join(line.rstrip() for line in result.stdout.rstrip("\n").split("\n"))
+    expected = "\n".join(".*" if line.strip() == "..." else re.escape(line.rstrip()) for line in output)
+    assert re.fullmatch(expected, printed, re.DOTALL), printed
+
+
+def _anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives a page's headings."""
+    text = FENCE.sub("", page.read_text())
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in HEADING.findall(text)}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_links_lead_somewhere(page: Path) -> None:
+    lost = []
+    for link in LINK.findall(FENCE.sub("", page.read_text())):
+        if "://" in link or link.startswith("mailto:"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        if not target.exists() or (anchor and anchor not in _anchors(target)):
+            lost.append(link)
+    assert not lost
