@@ -62,7 +62,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv --without-pip $(VENV)
 
 # pip of the Python that made the environment: the environment itself needs none, nor ensurepip (Debian splits it off).
-PIP = $$(sed -n 's/^executable = //p' $(VENV)/pyvenv.cfg) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check
+PIP = "$$(sed -n 's/^executable = //p' $(VENV)/pyvenv.cfg)" -m pip --python $(BIN)/python install --quiet --disable-pip-version-check
 
 $(VENV)/installed: requirements/dev.txt pyproject.toml | $(BIN)/python
 	@echo "Installing what requirements/dev.txt pins into $(VENV)" >&2
