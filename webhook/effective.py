@@ -69,6 +69,14 @@ class Maxima:
             return bound
         return self._from_globs(resource) if self.globs else None
 
+    def lowest_by_glob(self) -> dict[str, Bound | None]:
+        """Every pattern with its maximum, for people: a name may fit several, see `get`."""
+        found: dict[str, Bound | None] = {}
+        for globs in (self.globs, *self.more_globs):
+            for pattern, bound in globs:
+                found[pattern] = _lowest((found.get(pattern), bound))
+        return found
+
     def _from_globs(self, resource: str) -> Bound | None:
         """Globs are for devices only: `*` says nothing about cpu or hugepages (P2)."""
         if not is_extended(resource) and not is_native(resource):

@@ -226,7 +226,7 @@ class _Index:
 def compile_policies(policies: Sequence[Policy]) -> EffectivePolicy:
     """Merges policies, the broadest first: the last that sets a value wins, null included."""
     inherited = [policy for policy in policies if policy.scope.pod_selector is None]
-    aliases = aliases_in_force(inherited)
+    aliases = {alias: setting.value for alias, setting in aliases_in_force(policies).items()}
     merged = _merge(inherited, aliases)
     selected = [
         (policy.scope.pod_selector, _merge([policy], aliases))
@@ -236,15 +236,67 @@ def compile_policies(policies: Sequence[Policy]) -> EffectivePolicy:
     return replace(merged.fitted(), selections=Selections(merged, selected) if selected else None)
 
 
-def aliases_in_force(policies: Sequence[Policy]) -> dict[str, str]:
+def merge_policies(policies: Sequence[Policy]) -> EffectivePolicy:
+    """What the policies without a podSelector say, merged and not fitted: `policy check` looks at what does not fit."""
+    aliases = {alias: setting.value for alias, setting in aliases_in_force(policies).items()}
+    return _merge([policy for policy in policies if policy.scope.pod_selector is None], aliases)
+
+
+def aliases_in_force(policies: Sequence[Policy]) -> dict[str, Setting[str]]:
     """What each alias stands for where these policies count, the broadest first (A1)."""
-    by_resource: dict[str, tuple[int, str | None]] = {}
+    by_resource: dict[str, tuple[int, Setting[str | None]]] = {}
     for rank, policy in enumerate(policies):
         for resource, setting in policy.aliases.items():
-            by_resource[resource] = (rank, setting.value)
+            by_resource[resource] = (rank, setting)
+    found = {alias: Setting(resource) for alias, resource in BUILT_IN_ALIASES.items()}
     # Of two entries with one alias the more specific policy's counts, so it is written last.
-    ranked = sorted((rank, resource, alias) for resource, (rank, alias) in by_resource.items() if alias is not None)
-    return {**BUILT_IN_ALIASES, **{alias: resource for _, resource, alias in ranked}}
+    for resource, (_, setting) in sorted(by_resource.items(), key=lambda entry: entry[1][0]):
+        if setting.value is not None:
+            found[setting.value] = Setting(resource, setting.origin)
+    return found
+
+
+def merge_quota(policies: Sequence[Policy]) -> dict[str, Bound]:
+    """The ResourceQuota that the policies write down, the broadest first (Q1); the webhook does not read it."""
+    aliases = aliases_in_force(policies)
+
+    def word(key: str) -> str:
+        prefix, dot, resource = key.partition(".")
+        return f"{prefix}{dot}{aliases[resource].value}" if dot and resource in aliases else key
+
+    # Two keys come to one only by another document's alias; the lower counts, null being no quota at all.
+    found: dict[str, Amount] = {}
+    for policy in policies:
+        said: dict[str, Amount] = {}
+        for key, amount in policy.quota.items():
+            name = word(key)
+            said[name] = min(said.get(name, amount), amount, key=_height(null_is_highest=True))
+        found |= said
+    return _present(found)
+
+
+def lifted(policies: Sequence[Policy]) -> dict[str, Origin]:
+    """By field, such as `container.max.cpu`: where null lifts what a broader policy says, or may say."""
+    inherited = [policy for policy in policies if policy.scope.pod_selector is None]
+    aliases = {alias: setting.value for alias, setting in aliases_in_force(inherited).items()}
+    found: dict[str, Origin] = {}
+    for part, field_name in FIELDS.items():
+        maps: list[Mapping[str, Setting[Any]]] = [getattr(policy, part) for policy in inherited]
+        is_maximum = part in ("maximum", "pod_maximum")
+        merged = _merged(_resolved(settings, aliases, null_is_highest=is_maximum) for settings in maps)
+        found |= {f"{field_name}.{name}": setting.origin for name, setting in merged.items() if setting.value is None}
+    return found
+
+
+# Parts of a policy by resource, and where they are in a document.
+FIELDS = {
+    "missing_limit": "missingLimit",
+    "default_request": "container.defaultRequest",
+    "default_limit": "container.default",
+    "minimum": "container.min",
+    "maximum": "container.max",
+    "pod_maximum": "pod.max",
+}
 
 
 def _merge(policies: Sequence[Policy], aliases: Mapping[str, str]) -> EffectivePolicy:

@@ -264,8 +264,8 @@ class _NotNull:
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         found = handler(schema)
-        (accepted,) = [choice for choice in found["anyOf"] if choice != {"type": "null"}]
-        return accepted
+        accepted: list[JsonSchemaValue] = [choice for choice in found["anyOf"] if choice != {"type": "null"}]
+        return accepted[0]
 
 
 Given = Annotated[T | None, _NotNull()]
@@ -492,7 +492,8 @@ def accepted_fields(path: Path) -> tuple[str, ...]:
 
 def _resolve(schema: dict[str, Any], here: dict[str, Any]) -> dict[str, Any]:
     name = here.get("$ref", "").rpartition("/")[2]
-    return schema["$defs"][name] if name else here
+    found: dict[str, Any] = schema["$defs"][name] if name else here
+    return found
 
 
 @cache

@@ -1,12 +1,14 @@
 """Options that several commands share, and what their values are read into."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from webhook.policy import PolicySet
 from webhook.projects import DEFAULT_DOMAINS, DEFAULT_TEMPLATE, InvalidProjectRule, ProjectRule
+from webhook.sources.policy_files import InvalidPolicies, load_policies
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -16,9 +18,7 @@ class NameList(click.ParamType[tuple[str, ...], Any]):
 
     name = "names"
 
-    def convert(
-        self, value: Any, parameter: click.Parameter | None, context: click.Context | None
-    ) -> tuple[str, ...]:
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> tuple[str, ...]:
         if isinstance(value, tuple):
             return value
         names = tuple(name.strip() for name in str(value).split(","))
@@ -32,9 +32,7 @@ class Labels(click.ParamType[dict[str, str], Any]):
 
     name = "k=v,..."
 
-    def convert(
-        self, value: Any, parameter: click.Parameter | None, context: click.Context | None
-    ) -> dict[str, str]:
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> dict[str, str]:
         if isinstance(value, dict):
             return value
         labels: dict[str, str] = {}
@@ -100,3 +98,13 @@ def namespace_labels_option(command: F) -> F:
         metavar="K=V,...",
         help="Labels of the namespace; task-resources.io/project and task-resources.io/domain are read.",
     )(command)
+
+
+def policies_or_exit(paths: Sequence[Path], *, code: int = 2) -> PolicySet:
+    """The policy set; where it cannot be used, all its errors go to stderr and the program ends with `code`."""
+    try:
+        return load_policies(paths)
+    except InvalidPolicies as error:
+        for problem in error.errors:
+            click.echo(problem, err=True)
+        raise click.exceptions.Exit(code) from error
