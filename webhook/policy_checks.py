@@ -324,7 +324,7 @@ def _same_names(readable: Sequence[_Read]) -> Iterator[PolicyError]:
 def _same_scopes(readable: Sequence[_Read]) -> Iterator[PolicyError]:
     first: dict[PolicyScope, Document] = {}
     for read in readable:
-        if read.is_wrong("spec", "scope") or (read.is_wrong("spec") and not read.document.lines.get(("spec",))):
+        if read.is_wrong("spec", "scope") or any(error.path == "spec" for error in read.errors):
             continue
         scope = _scope(read.fields.spec.scope)
         other = first.setdefault(scope, read.document)

@@ -1,0 +1,431 @@
+"""Reading policies (P4, P5): what is accepted, and that every error has file, line and field."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from webhook.policy import PolicySet
+from webhook.policy_document import schema_text
+from webhook.projects import Scope
+from webhook.sources.policy_files import InvalidPolicies, load_policies
+
+HEAD = "apiVersion: task-resources.io/v1alpha1\nkind: TaskResourcePolicy\nmetadata: {name: %s}\n"
+SCHEMA = Path(__file__).parents[2] / "webhook" / "policy.schema.json"
+
+
+def load(folder: Path, text: str) -> PolicySet:
+    file = folder / "policy.yaml"
+    file.write_text(text)
+    return load_policies([file])
+
+
+def errors(folder: Path, text: str) -> list[str]:
+    """The errors, without the folder."""
+    with pytest.raises(InvalidPolicies) as caught:
+        load(folder, text)
+    return [str(error).removeprefix(f"{folder}/policy.yaml:") for error in caught.value.errors]
+
+
+def spec_of(text: str, name: str = "a") -> str:
+    return HEAD % name + "spec:\n" + "".join(f"  {line}\n" for line in text.splitlines())
+
+
+def maximum(policies: PolicySet, resource: str) -> str:
+    bound = policies.effective(Scope("x")).maximum.get(resource)
+    assert bound is not None
+    return str(bound.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("4", "4"),
+        ('"4"', "4"),
+        ("0.5", "500m"),
+        (".5", "500m"),
+        ("1e3", "1e3"),
+        ("500m", "500m"),
+        ("2k", "2k"),
+    ],
+)
+def test_quantities_are_read_from_their_text(tmp_path: Path, written: str, expected: str) -> None:
+    assert maximum(load(tmp_path, spec_of(f"container: {{max: {{cpu: {written}}}}}")), "cpu") == expected
+
+
+@pytest.mark.parametrize(
+    "written", ["1_000", "0x10", "on", "yes", "1:30", "-1", "+1", ".inf", "1,5", "[1]", "1 ", "010"]
+)
+def test_what_is_no_quantity_is_refused_with_its_line(tmp_path: Path, written: str) -> None:
+    text = spec_of(
+        f"container:\n  max:\n    cpu: {written!r}\n" if written == "1 " else f"container:\n  max:\n    cpu: {written}"
+    )
+    if written == "1,5":
+        text = text.replace("1,5", '"1,5"')
+    (error,) = errors(tmp_path, text)
+    assert error.startswith("7: spec.container.max.cpu: ")
+
+
+def test_words_that_yaml_takes_for_booleans_are_words(tmp_path: Path) -> None:
+    assert load(tmp_path, spec_of("mode: Off")).effective(Scope("x")).mode.value == "Off"
+
+
+# What the fields accept. `schema`: whether the JSON Schema can say it, too.
+BAD: list[Any] = [
+    pytest.param("foo: 1", "spec.foo: is no field here; accepted: scope, mode, onExceed", True, id="unknown key"),
+    pytest.param(
+        "container: {maximum: {}}",
+        "spec.container.maximum: is no field here; accepted: defaultRequest, default, min, max",
+        True,
+        id="unknown nested key",
+    ),
+    pytest.param("on_exceed: Cap", "spec.on_exceed: is no field here", True, id="snake case"),
+    pytest.param("mode: off", 'spec.mode: "off" is not accepted: use Enforce, Warn, Audit or Off', True, id="mode"),
+    pytest.param("onExceed: 1", 'spec.onExceed: "1" is not accepted: use Cap or Deny', True, id="onExceed"),
+    pytest.param("missingLimit: None", "spec.missingLimit: ", True, id="missingLimit"),
+    pytest.param(
+        "missingLimit: {cpu: x}", 'spec.missingLimit.cpu: "x" is not accepted', True, id="missingLimit by resource"
+    ),
+    pytest.param(
+        "missingLimit: {gpu: Unset}",
+        'spec.missingLimit.gpu: "gpu" is not accepted: use cpu, memory',
+        False,
+        id="missingLimit of a device",
+    ),
+    pytest.param(
+        "contact: 5", "spec.contact: 5 is a number in YAML and text is expected: put it in quotes", True, id="contact"
+    ),
+    pytest.param("contact: ''", "spec.contact: ", True, id="empty contact"),
+    pytest.param(
+        "container: null", "spec.container: null is accepted for single values only", True, id="null container"
+    ),
+    pytest.param(
+        "container: {max: null}", "spec.container.max: null is accepted for single values only", True, id="null map"
+    ),
+    pytest.param("scope: null", "spec.scope: null is accepted for single values only", True, id="null scope"),
+    pytest.param(
+        "container: [1]",
+        "spec.container: a list is not accepted: use a mapping of defaultRequest",
+        True,
+        id="list for a mapping",
+    ),
+    pytest.param("scope: {project: 'a*'}", "globs are accepted in namespace only", True, id="glob of projects"),
+    pytest.param("scope: {project: ''}", "is no name of a project", True, id="empty project"),
+    pytest.param("scope: {namespace: A}", "is no namespace or glob", True, id="namespace"),
+    pytest.param("scope: {podSelector: {matchLabels: {'a b': c}}}", "is no label key", False, id="label key"),
+    pytest.param("scope: {podSelector: {matchLabels: {a: 'b c'}}}", "is no label value", True, id="label value"),
+    pytest.param(
+        "scope: {podSelector: {matchLabels: {a: true}}}", "true is a boolean in YAML", True, id="label boolean"
+    ),
+    pytest.param(
+        "scope: {podSelector: {matchExpressions: [{key: a}]}}",
+        "matchExpressions[0].operator: is required",
+        True,
+        id="no operator",
+    ),
+    pytest.param(
+        "scope: {podSelector: {matchExpressions: [{key: a, operator: in}]}}",
+        "use In, NotIn, Exists or DoesNotExist",
+        True,
+        id="operator",
+    ),
+    pytest.param(
+        "scope: {podSelector: {matchExpressions: [{key: a, operator: In}]}}",
+        "In needs values",
+        False,
+        id="In without values",
+    ),
+    pytest.param(
+        "scope: {podSelector: {matchExpressions: [{key: a, operator: Exists, values: [b]}]}}",
+        "Exists has no values",
+        False,
+        id="Exists with values",
+    ),
+    pytest.param(
+        "scope: {podSelector: {}}\nmode: Warn",
+        "spec.mode: mode is not accepted: a policy with a podSelector may set",
+        False,
+        id="selector with mode",
+    ),
+    pytest.param(
+        "scope: {podSelector: {}}\npod: {resourceClaims: Allow}",
+        "spec.pod.resourceClaims: a policy with a podSelector may only Deny",
+        False,
+        id="selector allowing claims",
+    ),
+    pytest.param(
+        "scope: {podSelector: {}}\ncontainer: {max: {cpu: null}}",
+        "spec.container.max.cpu: null is not accepted",
+        False,
+        id="selector lifting",
+    ),
+    pytest.param("container: {max: {gpus: 1}}", "(did you mean gpu?)", False, id="typo of a resource"),
+    pytest.param(
+        "container: {max: {CPU: 1}}", '"CPU" is no resource (did you mean cpu?)', False, id="names are case-sensitive"
+    ),
+    pytest.param(
+        "container: {max: {cpu: 0}}",
+        "spec.container.max.cpu: 0 is not accepted: write null for unlimited",
+        False,
+        id="zero cpu",
+    ),
+    pytest.param(
+        "pod: {max: {mem: '0'}}",
+        "spec.pod.max.mem: 0 is not accepted: write null for unlimited",
+        False,
+        id="zero memory by alias",
+    ),
+    pytest.param(
+        "container: {max: {cpu: 100u}}", "use cores in thousandths at most", False, id="finer than a thousandth"
+    ),
+    pytest.param("container: {max: {memory: 0.5}}", "use whole bytes", False, id="finer than a byte"),
+    pytest.param("container: {max: {gpu: 500m}}", "use a whole number", False, id="half a device"),
+    pytest.param("container: {max: {nvidia.com/mig-*: 500m}}", "use a whole number", False, id="half a device by glob"),
+    pytest.param("container: {max: {x.kubernetes.io/a: 500m}}", "use a whole number", False, id="half a native"),
+    pytest.param("container: {max: {hugepages-2Mi: 3Mi}}", "use a multiple of 2Mi", False, id="half a page"),
+    pytest.param("container: {max: {'cpu*': 1}}", "is no glob of extended resources", False, id="glob of cpu"),
+    pytest.param(
+        "container: {max: {'hugepages-*': 0}}", "is no glob of extended resources", False, id="glob of hugepages"
+    ),
+    pytest.param("container: {min: {'*': 1}}", "they are accepted in max only", False, id="glob in min"),
+    pytest.param("container: {default: {gpu: 1}}", "gpu is accepted in max only", False, id="default of a device"),
+    pytest.param(
+        "container: {min: {hugepages-2Mi: 2Mi}}",
+        "hugepages-2Mi is accepted in max only",
+        False,
+        id="minimum of hugepages",
+    ),
+    pytest.param(
+        "container: {default: {cpu: 0}}", "0 is not accepted: write null for no default", False, id="zero default"
+    ),
+    pytest.param(
+        "container: {min: {cpu: 2}, max: {cpu: 1}}",
+        "spec.container.max.cpu: 1 is below min 2",
+        False,
+        id="min above max",
+    ),
+    pytest.param(
+        "container: {defaultRequest: {mem: 2Mi}, default: {memory: 1Mi}}",
+        "1Mi is below defaultRequest 2Mi",
+        False,
+        id="request above limit",
+    ),
+    pytest.param(
+        "container: {max: {mem: 1Mi, memory: 1Mi}}",
+        "mem and memory are one resource, memory",
+        False,
+        id="one resource twice",
+    ),
+    pytest.param(
+        "scheduling:\n  resources: [{resource: a.com/b, alias: x}, {resource: a.com/c, alias: x}]",
+        "resources[1].alias: x is the alias of entry 0 already",
+        False,
+        id="one alias twice",
+    ),
+    pytest.param(
+        "scheduling: {resources: [{resource: a.com/b}, {resource: a.com/b}]}",
+        "resources[1].resource: a.com/b is in entry 0 already",
+        False,
+        id="one entry twice",
+    ),
+    pytest.param(
+        "scheduling: {resources: [{resource: 'a.com/*', alias: x}]}",
+        "an alias stands for an exact name",
+        False,
+        id="alias of a glob",
+    ),
+    pytest.param(
+        "scheduling: {resources: [{resource: a.com/b, alias: cpu}]}", "is no alias", True, id="alias that is a resource"
+    ),
+    pytest.param(
+        "scheduling: {resources: [{resource: a.com/b, tolerations: []}]}",
+        "resources[0].tolerations: is no field here; accepted: resource, alias",
+        True,
+        id="scheduling to come",
+    ),
+    pytest.param("quota: {nvidia.com/gpu: 1}", "is no word of a ResourceQuota's spec.hard", False, id="quota word"),
+    pytest.param("quota: {pods: 1.5}", "use a whole number", False, id="quota of half a pod"),
+]
+
+GOOD: list[Any] = [
+    pytest.param("{}", id="nothing"),
+    pytest.param("scope: {}", id="the platform"),
+    pytest.param(
+        "mode: null\nonExceed: null\ncontact: null\nmissingLimit: null\npod: {resourceClaims: null}", id="nulls"
+    ),
+    pytest.param(
+        "container: {max: {cpu: 4, memory: null, gpu: 0, 'nvidia.com/mig-*': 0, hugepages-2Mi: 4Mi, '*': 0}}",
+        id="maxima",
+    ),
+    pytest.param(
+        "container: {min: {cpu: 50m}, defaultRequest: {cpu: 0.5}, default: {cpu: 1}, max: {cpu: 1}}", id="ascending"
+    ),
+    pytest.param("missingLimit: {cpu: Unset, mem: Request, ephemeral_storage: null}", id="missingLimit"),
+    pytest.param("scope: {project: A_b.c, domain: d, namespace: 'ml-*'}", id="scope"),
+    pytest.param(
+        "scope: {podSelector: {matchLabels: {a.io/b: ''}, matchExpressions: [{key: c, operator: Exists}]}}\n"
+        "pod: {resourceClaims: Deny}",
+        id="selector",
+    ),
+    pytest.param(
+        "scheduling: {resources: [{resource: amd.com/gpu, alias: amd}]}\ncontainer: {max: {amd: 1}}", id="alias"
+    ),
+    pytest.param(
+        "quota: {limits.cpu: '64', requests.nvidia.com/gpu: 8, pods: 200, count/jobs.batch: 5, requests.storage: 1Ti,\n"
+        "  gold.storageclass.storage.k8s.io/requests.storage: 1Gi}",
+        id="quota",
+    ),
+]
+
+
+@pytest.mark.parametrize(("spec", "message", "schema"), BAD)
+def test_what_is_wrong_is_refused_with_its_field(tmp_path: Path, spec: str, message: str, schema: bool) -> None:
+    found = errors(tmp_path, spec_of(spec))
+    assert any(message in error for error in found), found
+    assert len(found) == 1, found
+
+
+@pytest.mark.parametrize("spec", GOOD)
+def test_what_is_right_is_accepted(tmp_path: Path, spec: str) -> None:
+    assert len(load(tmp_path, HEAD % "a" + f"spec: {spec}\n" if spec == "{}" else spec_of(spec)).documents) == 1
+
+
+def as_json(text: str) -> Any:
+    """As a YAML 1.2 reader sees it: Off is a word."""
+    return yaml.safe_load(text.replace("mode: off", "mode: 'off'"))
+
+
+def test_the_published_schema_is_the_models() -> None:
+    assert SCHEMA.read_text() == schema_text(), "write schema_text() to webhook/policy.schema.json"
+    jsonschema.Draft202012Validator.check_schema(json.loads(schema_text()))
+
+
+@pytest.mark.parametrize("spec", GOOD)
+def test_the_schema_accepts_what_the_loader_accepts(spec: str) -> None:
+    text = HEAD % "a" + f"spec: {spec}\n" if spec == "{}" else spec_of(spec)
+    jsonschema.Draft202012Validator(json.loads(schema_text())).validate(as_json(text))
+
+
+@pytest.mark.parametrize(("spec", "message", "schema"), BAD)
+def test_the_schema_refuses_what_it_can_say(spec: str, message: str, schema: bool) -> None:
+    is_valid = jsonschema.Draft202012Validator(json.loads(schema_text())).is_valid(as_json(spec_of(spec)))
+    assert is_valid is not schema
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("- a\n", ["1: a list is no policy: a TaskResourcePolicy is a mapping"], id="no mapping"),
+        pytest.param("kind: Pod\nx: 1\n", ['1: kind: "Pod" is not accepted: use TaskResourcePolicy'], id="other kind"),
+        pytest.param("a: 1\na: 2\n", ["2: a: is in line 1 already: a key may be there once"], id="duplicate key"),
+        pytest.param("# x\nfoo: [\n", ["3: is no YAML: "], id="syntax"),
+        pytest.param("on: 1\n", ["1: the key on is a boolean in YAML: put it in quotes"], id="key that is no text"),
+        pytest.param("? [a]\n: 1\n", ["1: a key is a mapping or a list: use text"], id="key that is a list"),
+        pytest.param("a: !x 1\n", ["1: a: the tag !x is not accepted: leave it out"], id="tag"),
+        pytest.param("a: &b {c: 1}\nd: {<<: *b}\n", ["2: d.<<: merge keys are not accepted"], id="merge key"),
+        pytest.param("a: &a [*a]\n", ["has more than 100000 values, or more than 32"], id="recursive anchor"),
+        pytest.param("[" * 200, ["is no YAML: "], id="deep nesting, broken"),
+        pytest.param("[" * 40 + "]" * 40, ["more than 32 within each other"], id="deep nesting"),
+        pytest.param("a: b\x00c\n", ["is no YAML: "], id="control character"),
+        pytest.param("", ["no policy in it"], id="empty file"),
+        pytest.param("---\n# nothing\n---\n", ["no policy in it"], id="empty documents"),
+    ],
+)
+def test_a_file_that_is_no_policy_is_refused(tmp_path: Path, text: str, expected: list[str]) -> None:
+    found = errors(tmp_path, text)
+    for part in expected:
+        assert any(part in error for error in found), found
+
+
+def test_an_alias_bomb_is_refused_in_bounded_time(tmp_path: Path) -> None:
+    lines = ["a0: &a0 [x, x]"] + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 20)]
+    assert any("more than 100000 values" in error for error in errors(tmp_path, "\n".join(lines)))
+
+
+def test_anchors_are_fine(tmp_path: Path) -> None:
+    text = spec_of("container: {max: &most {cpu: 1}}\npod: {max: *most}")
+    assert maximum(load(tmp_path, text), "cpu") == "1"
+
+
+def test_all_errors_of_all_documents_are_reported_at_once(tmp_path: Path) -> None:
+    text = (
+        spec_of("mode: x\ncontainer: {min: {cpu: 2}, max: {cpu: 1}}", "A")
+        + "---\n"
+        + spec_of("scope: {project: b}\nfoo: 1", "b")
+    )
+    assert [error.partition(": ")[2].partition(": ")[0] for error in errors(tmp_path, text)] == [
+        "metadata.name",
+        "spec.mode",
+        "spec.container.max.cpu",
+        "spec.foo",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("head", "path"),
+    [
+        ("kind: TaskResourcePolicy\nmetadata: {name: a}\nspec: {}\n", "apiVersion"),
+        ("apiVersion: task-resources.io/v1alpha1\nmetadata: {name: a}\nspec: {}\n", "kind"),
+        ("apiVersion: task-resources.io/v1alpha1\nkind: TaskResourcePolicy\nspec: {}\n", "metadata"),
+        ("apiVersion: task-resources.io/v1alpha1\nkind: TaskResourcePolicy\nmetadata: {}\nspec: {}\n", "metadata.name"),
+        (HEAD % "a", "spec"),
+    ],
+    ids=["apiVersion", "kind", "metadata", "name", "spec"],
+)
+def test_what_a_document_needs_is_named(tmp_path: Path, head: str, path: str) -> None:
+    assert errors(tmp_path, head) == [
+        f"1: {path}: is required" if path != "metadata.name" else f"3: {path}: is required"
+    ]
+
+
+def test_two_policies_with_one_name_or_one_scope_are_errors(tmp_path: Path) -> None:
+    first = spec_of("scope: {podSelector: {matchLabels: {a: b}}}")
+    same = "scope: {podSelector: {matchExpressions: [{key: a, operator: In, values: [b]}]}}"
+    name, scope = errors(tmp_path, first + "---\n" + spec_of(same))
+    assert "9: metadata.name: a is the name of the policy at" in name
+    assert "11: spec.scope: the scope (pods with a=b) is that of the policy at" in scope
+
+
+def test_an_alias_of_another_document_is_known(tmp_path: Path) -> None:
+    text = spec_of("container: {max: {tpu: 2}}") + "---\n"
+    entry = "{resource: google.com/tpu, alias: tpu}"
+    text += spec_of(f"scope: {{project: p}}\nscheduling: {{resources: [{entry}]}}", "b")
+    policies = load(tmp_path, text)
+    bound = policies.effective(Scope("x", "p")).maximum.get("google.com/tpu")
+    assert bound is not None
+    assert str(bound.value) == "2"
+    assert policies.effective(Scope("x")).maximum.get("google.com/tpu") is None
+
+
+# Files and folders
+
+
+def test_a_folder_is_read_by_name_without_what_is_hidden(tmp_path: Path) -> None:
+    """As a mounted ConfigMap: links to files in a hidden folder."""
+    data = tmp_path / "..data"
+    data.mkdir()
+    (data / "a.yaml").write_text(spec_of("contact: x", "a"))
+    (tmp_path / "a.yaml").symlink_to(data / "a.yaml")
+    (tmp_path / "b.json").write_text(json.dumps(yaml.safe_load(spec_of("scope: {project: b}", "b"))))
+    (tmp_path / ".hidden.yaml").write_text("nonsense")
+    (tmp_path / "README.md").write_text("nonsense")
+    assert [policy.name for policy in load_policies([tmp_path, tmp_path / "a.yaml"]).documents] == ["a", "b"]
+
+
+def test_missing_and_empty_places_are_named_together(tmp_path: Path) -> None:
+    with pytest.raises(InvalidPolicies) as caught:
+        load_policies([tmp_path, tmp_path / "nothing"])
+    assert [error.message for error in caught.value.errors] == [
+        "no policy files in this folder: use .yaml, .yml, .json",
+        "cannot be read: No such file or directory",
+    ]
+
+
+def test_text_that_is_no_utf_8_is_refused_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_bytes(b"a: 1\nb: \xff\n")
+    with pytest.raises(InvalidPolicies, match=r"policy\.yaml:2: is no UTF-8 text"):
+        load_policies([file])
