@@ -8,9 +8,10 @@ from hypothesis import settings
 
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
 
-# No deadline: it would judge the machine. Derandomized in CI, so that a build fails by a change and never by luck.
-settings.register_profile("local", deadline=None)
-settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+# No deadline: it would judge the machine. The daily loop tries few examples, new ones each time; CI tries many, always
+# the same, so that a build fails by a change and never by luck.
+settings.register_profile("local", deadline=None, max_examples=40)
+settings.register_profile("ci", deadline=None, max_examples=200, derandomize=True, print_blob=True)
 settings.load_profile("ci" if IN_CI else "local")
 
 
