@@ -29,7 +29,7 @@ lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/lint-imports --no-timings 2>&1
+	$(BIN)/lint-imports 2>&1
 
 unit: setup
 	$(BIN)/pytest -q tests/unit
