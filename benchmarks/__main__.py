@@ -1,0 +1,67 @@
+"""`python -m benchmarks`: the comparison; the other measurements are its commands."""
+
+import sys
+
+import click
+
+_rounds = click.option("--rounds", default=5, show_default=True, type=click.IntRange(1, 50))
+_seconds = click.option("--seconds", default=2.0, show_default=True, help="Load on each server and review in a round.")
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def main(context: click.Context) -> None:
+    """How fast the webhook is, in ratios against what the same machine does in the same minute."""
+    if context.invoked_subcommand is None:
+        context.invoke(compare)
+
+
+@main.command()
+@_rounds
+@_seconds
+def compare(rounds: int, seconds: float) -> None:
+    """The webhook next to a bare echo and, where Go is at hand, a controller-runtime webhook."""
+    from benchmarks.compare import compare
+
+    click.echo(compare(rounds=rounds, seconds=seconds))
+
+
+@main.command()
+def soak() -> None:
+    """200,000 reviews; exits 1 when memory is above 80 MiB or still growing."""
+    from benchmarks.soak import soak
+
+    text, is_fine = soak()
+    click.echo(text)
+    sys.exit(not is_fine)
+
+
+@main.command()
+@_rounds
+@_seconds
+def scale(rounds: int, seconds: float) -> None:
+    """10,000 project policies next to one."""
+    from benchmarks.scale import scale
+
+    click.echo(scale(rounds=rounds, seconds=seconds))
+
+
+@main.command()
+def decision() -> None:
+    """Microseconds of each step in one process, without the network."""
+    from benchmarks.decision import quantities, steps
+
+    click.echo(f"{steps()}\n\n{quantities()}")
+
+
+@main.command()
+@click.argument("sample", default="task-six-operations")
+def profile(sample: str) -> None:
+    """Which functions of the core take the time."""
+    from benchmarks.decision import profile
+
+    click.echo(profile(sample))
+
+
+if __name__ == "__main__":
+    main()
