@@ -1,0 +1,5 @@
+"""`python -m webhook` is `task-resources`."""
+
+from webhook.cli.main import main
+
+main(prog_name="task-resources")
