@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-import jsonpatch  # type: ignore[import-untyped]
+import jsonpatch
 import yaml
 
 from webhook.admission import decode, patch_json
@@ -47,7 +47,11 @@ def sidecar(name: str, **amounts: Any) -> Json:
 
 
 def pod(
-    *containers: Json, init: list[Json] | None = None, annotations: Json | None = None, labels: Json | None = None, **spec: Any
+    *containers: Json,
+    init: list[Json] | None = None,
+    annotations: Json | None = None,
+    labels: Json | None = None,
+    **spec: Any,
 ) -> Json:
     metadata: Json = {"name": "task", "namespace": NAMESPACE}
     if annotations is not None:
@@ -82,7 +86,9 @@ def review_body(pod: Json, *, old: Json | None = None, **request: Any) -> bytes:
     ).encode()
 
 
-def decided(pod: Json, *specs: str | Json, endpoint: Endpoint = "mutate", old: Json | None = None, **request: Any) -> Decision:
+def decided(
+    pod: Json, *specs: str | Json, endpoint: Endpoint = "mutate", old: Json | None = None, **request: Any
+) -> Decision:
     """The decision about the pod under policies with these specs."""
     snapshot = Snapshot(policy_set(*specs))
     return snapshot.decide(decode(review_body(pod, old=old, **request)), endpoint)

@@ -1,9 +1,12 @@
 """What the README and the pages of docs/ show is what happens: every example in them is read or run here."""
 
+import argparse
 import json
 import os
 import re
 import shlex
+import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
@@ -137,6 +141,69 @@ def test_a_command_prints_what_the_page_shows(command: str, output: list[str]) -
     )
     printed = "\n".join(line.rstrip() for line in result.stdout.rstrip("\n").split("\n"))
     assert re.fullmatch("\n".join(map(_pattern, output)), printed), printed
+
+
+CURLS = [
+    pytest.param(command, output, id=f"{param.id}-{index}")
+    for param in _blocks("console")
+    for index, (command, output) in enumerate(_commands(param.values[0]))
+    if command.startswith("curl ")
+]
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module")
+def development(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, str]]]:
+    """What `make run` starts, in a folder that has examples/: the folder, and where its ports are instead."""
+    folder = tmp_path_factory.mktemp("clone")
+    (folder / "examples").symlink_to(ROOT / "examples")
+    ports = {"8443": str(_free_port()), "8080": str(_free_port())}
+    options = ["--dev", "--port", ports["8443"], "--management-port", ports["8080"]]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "webhook", "serve", *options], cwd=folder, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert server.stderr is not None
+        for line in server.stderr:  # it says when it serves
+            if "curl" in line:
+                break
+        yield folder, ports
+    finally:
+        server.terminate()
+        server.communicate(timeout=30)
+
+
+@pytest.mark.parametrize(("command", "output"), CURLS)
+def test_a_request_is_answered_as_the_page_shows(
+    command: str, output: list[str], development: tuple[Path, dict[str, str]]
+) -> None:
+    folder, ports = development
+    for port, instead in ports.items():
+        command = command.replace(f"localhost:{port}", f"localhost:{instead}")
+    answer = _curl(command, folder)
+    assert re.fullmatch("\n".join(map(_pattern, output)), answer), answer
+
+
+def _curl(command: str, folder: Path) -> str:
+    """What curl prints, as far as the pages use it: not every machine has it."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--cacert")
+    parser.add_argument("--header", "-H", action="append", default=[])
+    parser.add_argument("--data-binary")
+    parser.add_argument("url")
+    given = parser.parse_args(shlex.split(command)[1:])
+    trusted = ssl.create_default_context(cafile=folder / given.cacert) if given.cacert else True
+    headers = dict(header.split(": ", 1) for header in given.header)
+    if given.data_binary is None:
+        return httpx.get(given.url, verify=trusted, headers=headers).text
+    body = (folder / given.data_binary.removeprefix("@")).read_bytes()
+    return httpx.post(given.url, verify=trusted, headers=headers, content=body).text
 
 
 def _anchors(page: Path) -> set[str]:

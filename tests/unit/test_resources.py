@@ -108,8 +108,12 @@ CASES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("given", "annotations", "spec", "expected"), [case[1:] for case in CASES], ids=[c[0] for c in CASES])
-def test_a_primary_container_comes_out_as_the_rules_say(given: Json, annotations: Json, spec: str, expected: Json) -> None:
+@pytest.mark.parametrize(
+    ("given", "annotations", "spec", "expected"), [case[1:] for case in CASES], ids=[c[0] for c in CASES]
+)
+def test_a_primary_container_comes_out_as_the_rules_say(
+    given: Json, annotations: Json, spec: str, expected: Json
+) -> None:
     assert resources_after(pod(given, annotations=annotations), spec)["main"] == expected
 
 
@@ -175,7 +179,9 @@ DENIALS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("given", "annotations", "spec", "parts"), [case[1:] for case in DENIALS], ids=[c[0] for c in DENIALS])
+@pytest.mark.parametrize(
+    ("given", "annotations", "spec", "parts"), [case[1:] for case in DENIALS], ids=[c[0] for c in DENIALS]
+)
 def test_what_cannot_be_allowed_is_denied_with_a_message_that_helps(
     given: Json, annotations: Json, spec: str, parts: list[str]
 ) -> None:
@@ -191,7 +197,12 @@ def test_an_annotation_for_a_container_that_is_not_there_yet_is_a_warning() -> N
 
 PRIMARIES = [
     ("our-annotation", {"task-resources.io/primary-container": "b", "primary_container_name": "a"}, ["a", "b"], "b"),
-    ("flytes-annotation", {"primary_container_name": "b", "kubectl.kubernetes.io/default-container": "a"}, ["a", "b"], "b"),
+    (
+        "flytes-annotation",
+        {"primary_container_name": "b", "kubectl.kubernetes.io/default-container": "a"},
+        ["a", "b"],
+        "b",
+    ),
     ("kubectls-annotation", {"kubectl.kubernetes.io/default-container": "b"}, ["a", "b"], "b"),
     ("flytes-is-ignored-when-unknown", {"primary_container_name": "x"}, ["a", "b"], "a"),
     ("named-primary", {}, ["a", "primary", "task"], "primary"),
@@ -200,7 +211,9 @@ PRIMARIES = [
 ]
 
 
-@pytest.mark.parametrize(("annotations", "names", "expected"), [case[1:] for case in PRIMARIES], ids=[c[0] for c in PRIMARIES])
+@pytest.mark.parametrize(
+    ("annotations", "names", "expected"), [case[1:] for case in PRIMARIES], ids=[c[0] for c in PRIMARIES]
+)
 def test_the_primary_container_is_found_in_this_order(annotations: Json, names: list[str], expected: str) -> None:
     task = pod(*(container(name) for name in names), annotations=annotations)
     after = resources_after(task, "container: {defaultRequest: {cpu: 500m}}")
@@ -235,8 +248,12 @@ TOTALS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("containers", "init", "spec", "expected"), [case[1:] for case in TOTALS], ids=[c[0] for c in TOTALS])
-def test_pod_totals_stay_within_the_pods_maximum(containers: list[Json], init: list[Json] | None, spec: str, expected: Json) -> None:
+@pytest.mark.parametrize(
+    ("containers", "init", "spec", "expected"), [case[1:] for case in TOTALS], ids=[c[0] for c in TOTALS]
+)
+def test_pod_totals_stay_within_the_pods_maximum(
+    containers: list[Json], init: list[Json] | None, spec: str, expected: Json
+) -> None:
     annotations = {"task-resources.io/primary-container": "main"}
     after = resources_after(pod(*containers, init=init, annotations=annotations), spec)
     assert {name: after[name] for name in expected} == expected
@@ -279,8 +296,12 @@ POD_LEVEL = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("resources", "spec", "expected"), [case[1:] for case in POD_LEVEL], ids=[c[0] for c in POD_LEVEL])
-def test_pod_level_resources_are_bounded_and_containers_fit_into_them(resources: Json, spec: str, expected: Json) -> None:
+@pytest.mark.parametrize(
+    ("resources", "spec", "expected"), [case[1:] for case in POD_LEVEL], ids=[c[0] for c in POD_LEVEL]
+)
+def test_pod_level_resources_are_bounded_and_containers_fit_into_them(
+    resources: Json, spec: str, expected: Json
+) -> None:
     assert resources_after(pod(resources=resources), spec) == expected
 
 
@@ -305,9 +326,7 @@ RESIZES = [
 
 
 @pytest.mark.parametrize(("old", "new", "expected"), [case[1:] for case in RESIZES], ids=[c[0] for c in RESIZES])
-def test_a_resize_is_bounded_and_shrinks_nothing(
-    old: tuple[str, str], new: tuple[str, str], expected: Json
-) -> None:
+def test_a_resize_is_bounded_and_shrinks_nothing(old: tuple[str, str], new: tuple[str, str], expected: Json) -> None:
     burstable = container("other")
     before, after = pod(main(*old), burstable), pod(main(*new), burstable)
     spec = "container: {max: {cpu: '4'}, defaultRequest: {memory: 1Gi}, min: {cpu: 50m}}"
@@ -322,8 +341,12 @@ RESIZE_DENIALS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("old", "new", "spec", "part"), [c[1:] for c in RESIZE_DENIALS[:2]], ids=[c[0] for c in RESIZE_DENIALS[:2]])
-def test_a_resize_that_cannot_be_bounded_is_denied(old: tuple[str, str], new: tuple[str, str], spec: str, part: str) -> None:
+@pytest.mark.parametrize(
+    ("old", "new", "spec", "part"), [c[1:] for c in RESIZE_DENIALS[:2]], ids=[c[0] for c in RESIZE_DENIALS[:2]]
+)
+def test_a_resize_that_cannot_be_bounded_is_denied(
+    old: tuple[str, str], new: tuple[str, str], spec: str, part: str
+) -> None:
     assert part in denial(pod(main(*new)), spec, old=pod(main(*old)))
 
 

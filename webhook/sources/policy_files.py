@@ -12,7 +12,7 @@ from webhook.policy import PolicySet
 from webhook.policy_checks import read_policies_and_errors
 from webhook.policy_document import Bare, Document, InvalidPolicies, PolicyError, path_text
 
-__all__ = ["InvalidPolicies", "PolicyError", "load_policies"]
+__all__ = ["InvalidPolicies", "PolicyError", "load_policies", "parse_policies"]
 
 SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -64,6 +64,17 @@ def load_policies(paths: Sequence[Path]) -> PolicySet:
     return PolicySet(policies)
 
 
+def parse_policies(text: str, *, file: str) -> PolicySet:
+    """The policies of one text, as if it stood in `file`. Raises InvalidPolicies with every error."""
+    documents: list[Document] = []
+    errors: list[PolicyError] = []
+    _read_text(file, text, documents, errors)
+    policies, more = read_policies_and_errors(documents)
+    if errors or more:
+        raise InvalidPolicies([*errors, *more])
+    return PolicySet(policies)
+
+
 def _files(path: Path) -> list[Path]:
     """The file itself, or a folder's policy files by name. A mounted ConfigMap's ..data is hidden."""
     if not path.is_dir():
@@ -86,13 +97,17 @@ def _read_file(file: Path, documents: list[Document], errors: list[PolicyError])
         line = content.count(b"\n", 0, error.start) + 1
         errors.append(PolicyError(str(file), line, "", "is no UTF-8 text"))
         return 1
+    _read_text(str(file), text, documents, errors)
+    return len(documents) + len(errors) - before
+
+
+def _read_text(file: str, text: str, documents: list[Document], errors: list[PolicyError]) -> None:
     try:
         for node in yaml.compose_all(text, Loader=_LOADER):
             if node.tag != _NULL:
-                _read_node(str(file), node, documents, errors)
+                _read_node(file, node, documents, errors)
     except yaml.YAMLError as error:
-        errors.append(_syntax_error(str(file), text, error))
-    return len(documents) + len(errors) - before
+        errors.append(_syntax_error(file, text, error))
 
 
 def _syntax_error(file: str, text: str, error: yaml.YAMLError) -> PolicyError:

@@ -1,0 +1,312 @@
+"""Random pods, as the API server would send them, and random policies, for tests of what holds for all of them.
+
+Amounts come from short lists, so that they often meet, or just miss, a bound.
+"""
+
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn, SearchStrategy
+
+from webhook.quantity import InvalidQuantity, parse_json_quantity, parse_quantity
+
+Json = dict[str, Any]
+
+# In ascending order: policies take their minimum, defaults and maximum from left to right.
+POLICY_AMOUNTS: dict[str, list[str]] = {
+    "cpu": ["1m", "50m", "100m", "0.5", "1", "1500m", "2", "4", "1e1"],
+    "memory": ["1Mi", "16Mi", "64Mi", "500M", "1Gi", "1.5Gi", "4Gi", "1e10", "16Ei"],
+    "ephemeral-storage": ["16Mi", "1Gi", "10G", "20Gi"],
+}
+DEVICE_MAXIMA = {
+    "nvidia.com/gpu": ["0", "1", "2", "8"],
+    "nvidia.com/mig-1g.5gb": ["0", "1", "3"],
+    "nvidia.com/*": ["0", "1", "4"],
+    "example.kubernetes.io/slice": ["0", "1", "3"],
+    "hugepages-2Mi": ["0", "2Mi", "64Mi", "1Gi"],
+}
+
+# What pods ask for beside the same amounts: zeros, other notations of them, the very small and the very large.
+POD_AMOUNTS: dict[str, list[str]] = {
+    "cpu": [*POLICY_AMOUNTS["cpu"], "0", "0m", "1000m", "3", "1e-3", "100E", "1e40"],
+    "memory": [*POLICY_AMOUNTS["memory"], "0", "1", "400m", "1025", "1024Ki", "1G", "3Gi", "8Ei", "100E", "1e300"],
+    "ephemeral-storage": [*POLICY_AMOUNTS["ephemeral-storage"], "0", "1500m", "1e12"],
+    "nvidia.com/gpu": ["0", "1", "2", "1000m", "4", "16", "1k"],
+    "nvidia.com/mig-1g.5gb": ["0", "1", "2", "7"],
+    "example.kubernetes.io/slice": ["0", "1", "500m", "2", "10"],
+    "hugepages-2Mi": ["0", "2Mi", "4Mi", "128Mi", "2Gi"],
+}
+# Keys and values that no API server accepts in a container, or that we do not compute with.
+ODD_AMOUNTS: dict[str, list[str]] = {
+    "nvidia.com/gpu": ["500m", "1.5"],
+    "hugepages-2Mi": ["3Mi", "1"],
+    "hugepages-x": ["1"],
+    "cpu": ["-1", "1e999999", "1" * 70],
+    "memory": ["1e999999"],
+    "gpu": ["0", "1", "2"],
+    "mem": ["1Gi", "2Gi"],
+    "pods": ["1"],
+    "a/b/c": ["1"],
+}
+ANNOTATION_AMOUNTS: dict[str, list[str]] = {
+    "cpu": ["1m", "250m", "0.5", "1", "2", "6", "1e3", "1E"],
+    "memory": ["1", "16Mi", "350Mi", "0.1Gi", "4Gi", "1Ti", "16Ei"],
+    "mem": ["1Gi"],
+    "ephemeral-storage": ["1Gi", "50Gi"],
+    "ephemeral_storage": ["2Gi"],
+    "gpu": ["0", "1", "8"],
+    "nvidia.com/mig-1g.5gb": ["1"],
+    "example.kubernetes.io/slice": ["1500m"],
+    "hugepages-2Mi": ["2Mi", "128Mi"],
+}
+POD_LEVEL = ("cpu", "memory", "hugepages-2Mi")
+
+CONTAINER_NAMES = ["main", "primary", "task", "logs"]
+INIT_NAMES = ["setup", "proxy", "fetch"]
+
+FLYTE_PRIMARY = "primary_container_name"
+KUBECTL_DEFAULT = "kubectl.kubernetes.io/default-container"
+
+
+def is_above(request: str, limit: str) -> bool:
+    """Whether the API server would refuse the two together; what is not computed with counts as fine."""
+    try:
+        return parse_quantity(request) > parse_quantity(limit)
+    except InvalidQuantity:
+        return False
+
+
+@st.composite
+def both_sides(draw: DrawFn, resource: str, amounts: list[str], *, doomed: bool) -> tuple[str | None, str | None]:
+    """Limit and request of one resource, either of them or none; `doomed`: also a request above its limit."""
+    limit = draw(st.none() | st.sampled_from(amounts))
+    request = draw(st.none() | st.sampled_from(amounts))
+    if limit is None or request is None or doomed:
+        return limit, request
+    if resource in DEVICE_MAXIMA and "kubernetes.io/" not in resource:
+        return limit, limit
+    return (request, limit) if is_above(request, limit) else (limit, request)
+
+
+@st.composite
+def resources(
+    draw: DrawFn, amounts: dict[str, list[str]], *, doomed: bool = False, fill_requests: bool = True
+) -> Json | None:
+    """A `resources` field, absent at times. `fill_requests`: absent requests are filled in from limits.
+
+    `doomed`: with keys, values and pairs that the API server will refuse if nothing changes them.
+    """
+    kind = draw(st.sampled_from(["none", "empty", "some", "some", "some", "some"]))
+    if kind != "some":
+        return None if kind == "none" else {}
+    limits: dict[str, str] = {}
+    requests: dict[str, str] = {}
+    for resource in draw(st.lists(st.sampled_from(sorted(amounts)), unique=True, max_size=4)):
+        limit, request = draw(both_sides(resource, amounts[resource], doomed=doomed))
+        if limit is not None:
+            limits[resource] = limit
+            if fill_requests:
+                requests[resource] = limit
+        if request is not None:
+            requests[resource] = request
+    return draw(_either_or_both(limits, requests))
+
+
+@st.composite
+def _either_or_both(draw: DrawFn, limits: dict[str, str], requests: dict[str, str]) -> Json:
+    """Both sides; an empty one is at times there and at times not."""
+    given: Json = {}
+    for side, amounts in (("limits", limits), ("requests", requests)):
+        if amounts or draw(st.booleans()):
+            given[side] = amounts
+    return given
+
+
+def _merged(*tables: dict[str, list[str]]) -> dict[str, list[str]]:
+    names = {name for table in tables for name in table}
+    return {name: [amount for table in tables for amount in table.get(name, [])] for name in names}
+
+
+@st.composite
+def containers(draw: DrawFn, names: list[str], *, doomed: bool, least: int, init: bool = False) -> list[Json]:
+    amounts = _merged(POD_AMOUNTS, ODD_AMOUNTS) if doomed else POD_AMOUNTS
+    found = []
+    for name in draw(st.lists(st.sampled_from(names), unique=True, min_size=least, max_size=3)):
+        container: Json = {"name": name, "image": "busybox", "env": [{"name": "LIMIT", "value": "é"}]}
+        given = draw(resources(amounts, doomed=doomed))
+        if given is not None:
+            container["resources"] = given
+        if init and draw(st.booleans()):
+            container["restartPolicy"] = "Always"
+        found.append(container)
+    return found
+
+
+@st.composite
+def amount_lists(draw: DrawFn) -> str:
+    """The value of one of our annotations, such as cpu=2,memory=4Gi; good ones."""
+    names = draw(st.lists(st.sampled_from(sorted(ANNOTATION_AMOUNTS)), unique=True, min_size=1, max_size=3))
+    return draw(st.sampled_from([",", ", "])).join(
+        f"{name}={draw(st.sampled_from(ANNOTATION_AMOUNTS[name]))}" for name in names
+    )
+
+
+BAD_LISTS = [
+    "",
+    "cpu",
+    "cpu=",
+    "cpu=0",
+    "cpu=-1",
+    "cpu=1,5",
+    "cpu=1;memory=1",
+    "gpu=0.5",
+    "lamas=1",
+    "cpu=1e31",
+    "memory=١",
+]
+
+
+@st.composite
+def annotations(draw: DrawFn, *, good: bool) -> Json | None:
+    """Annotations of a pod: ours and foreign ones. `good`: none of ours that denies it."""
+    if draw(st.integers(0, 2)) == 0:
+        return draw(st.sampled_from([None, {}, {"team": "<b>&é"}]))
+    text = amount_lists() if good else amount_lists() | st.sampled_from(BAD_LISTS) | st.text(max_size=8)
+    everybody = [*CONTAINER_NAMES, *INIT_NAMES, "nobody"]
+    keys = ["task-resources.io/requests", "task-resources.io/limits"]
+    named = [f"{side}.task-resources.io/{name}" for side in ("requests", "limits") for name in everybody]
+    given: Json = {key: draw(text) for key in draw(st.lists(st.sampled_from(keys + named), unique=True, max_size=3))}
+    for key in draw(st.lists(st.sampled_from([FLYTE_PRIMARY, KUBECTL_DEFAULT]), unique=True)):
+        given[key] = draw(st.sampled_from([*CONTAINER_NAMES, "nobody"]))
+    if not good and draw(st.booleans()):
+        given["task-resources.io/primary-container"] = draw(st.sampled_from(everybody))
+    applied = st.sampled_from(["", "{}", "[1]", '{"policy":"x","changes":[{}]}', "\x00", '{"changes":[null]}'])
+    if draw(st.integers(0, 4)) == 0:
+        given["task-resources.io/applied"] = draw(applied)
+    return given
+
+
+LABELS: SearchStrategy[Json | None] = st.sampled_from([None, {}, {"tier": "small"}, {"tier": "large", "app": "x"}])
+
+
+@st.composite
+def pods(
+    draw: DrawFn,
+    *,
+    doomed: bool = False,
+    annotated: bool = True,
+    good_annotations: bool = False,
+    pod_level: bool = True,
+    init: bool = True,
+) -> Json:
+    """A pod as a mutating webhook sees it: container requests filled in, the pod level as it was typed.
+
+    `doomed`: also what the API server refuses if nothing changes it. `annotated`: with annotations of ours.
+    """
+    metadata: Json = {"name": draw(st.sampled_from(["pod", "task"])), "namespace": "flytesnacks-development"}
+    given_annotations = draw(annotations(good=good_annotations)) if annotated else draw(st.sampled_from([None, {}]))
+    if given_annotations is not None:
+        metadata["annotations"] = given_annotations
+    labels = draw(LABELS)
+    if labels is not None:
+        metadata["labels"] = labels
+    spec: Json = {"containers": draw(containers(CONTAINER_NAMES, doomed=doomed, least=1)), "restartPolicy": "Never"}
+    if init and draw(st.booleans()):
+        spec["initContainers"] = draw(containers(INIT_NAMES, doomed=doomed, least=0, init=True))
+    if pod_level and draw(st.integers(0, 2)) == 0:
+        amounts = {name: POD_AMOUNTS[name] for name in POD_LEVEL}
+        level = draw(resources(amounts, doomed=doomed, fill_requests=False))
+        if level is not None:
+            spec["resources"] = level
+    if draw(st.integers(0, 3)) == 0:
+        spec["overhead"] = draw(st.sampled_from([{"cpu": "250m", "memory": "16Mi"}, {"memory": "120Mi"}, {"cpu": "8"}]))
+    if draw(st.integers(0, 9)) == 0:
+        spec["os"] = {"name": draw(st.sampled_from(["linux", "windows"]))}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+
+@st.composite
+def policies(draw: DrawFn, *, pod_maximum: bool = True, on_exceed: str | None = None) -> Json:
+    """The spec of a platform policy that can be loaded, as YAML would say it."""
+    container: Json = {}
+    for resource, amounts in POLICY_AMOUNTS.items():
+        positions = sorted(draw(st.lists(st.integers(0, len(amounts) - 1), min_size=4, max_size=4)))
+        for key, position in zip(("min", "defaultRequest", "default", "max"), positions, strict=True):
+            if draw(st.booleans()):
+                container.setdefault(key, {})[resource] = amounts[position]
+    for resource, amounts in DEVICE_MAXIMA.items():
+        if draw(st.booleans()):
+            container.setdefault("max", {})[resource] = draw(st.sampled_from(amounts))
+    spec: Json = {"container": container}
+    choice = on_exceed or draw(st.sampled_from([None, "Cap", "Deny"]))
+    if choice is not None:
+        spec["onExceed"] = choice
+    missing = draw(st.sampled_from([None, "Maximum", "Request", "Unset", {"cpu": "Unset"}, {"memory": "Request"}]))
+    if missing is not None:
+        spec["missingLimit"] = missing
+    if pod_maximum and draw(st.booleans()):
+        spec["pod"] = {"max": draw(pod_maxima())}
+    return spec
+
+
+@st.composite
+def pod_maxima(draw: DrawFn) -> Json:
+    table = {**{name: amounts[2:] for name, amounts in POLICY_AMOUNTS.items()}, **DEVICE_MAXIMA}
+    names = draw(st.lists(st.sampled_from(sorted(table)), unique=True, min_size=1, max_size=3))
+    return {name: draw(st.sampled_from(table[name])) for name in names}
+
+
+@st.composite
+def resized(draw: DrawFn, old: Json) -> Json:
+    """The pod after a resize: other amounts of cpu and memory in its containers, at times keys that were not there."""
+    new: Json = {**old, "spec": {**old["spec"]}}
+    for field in ("containers", "initContainers"):
+        if field in old["spec"]:
+            new["spec"][field] = [
+                {**c, "resources": draw(_resized_resources(c.get("resources") or {}))} for c in old["spec"][field]
+            ]
+    if "resources" in old["spec"]:
+        new["spec"]["resources"] = draw(_resized_resources(old["spec"]["resources"]))
+    return new
+
+
+@st.composite
+def _resized_resources(draw: DrawFn, old: Json) -> Json:
+    limits, requests = dict(old.get("limits") or {}), dict(old.get("requests") or {})
+    for resource in draw(st.lists(st.sampled_from(["cpu", "memory"]), unique=True)):
+        for side in (limits, requests):
+            if draw(st.booleans()):
+                side[resource] = draw(st.sampled_from(POD_AMOUNTS[resource]))
+        if resource in limits:
+            requests.setdefault(resource, limits[resource])
+            if is_above(requests[resource], limits[resource]):
+                requests[resource] = limits[resource]
+    return {**old, "limits": limits, "requests": requests}
+
+
+def filled_in(pod: Json) -> Json:
+    """The pod as the API server reads it after a patch: absent requests of containers are their limits.
+
+    Source: kubernetes pkg/apis/core/v1/defaults.go SetDefaults_Pod.
+    """
+    spec = {**pod["spec"]}
+    for field in ("containers", "initContainers"):
+        if field in spec:
+            spec[field] = [_filled_in(container) for container in spec[field]]
+    return {**pod, "spec": spec}
+
+
+def _filled_in(container: Json) -> Json:
+    limits = (container.get("resources") or {}).get("limits")
+    if not limits:
+        return container
+    requests = container["resources"].get("requests") or {}
+    return {**container, "resources": {**container["resources"], "requests": {**limits, **requests}}}
+
+
+def nanos(text: str) -> int | None:
+    """The amount in billionths; None for what is not computed with."""
+    try:
+        return parse_json_quantity(f'"{text}"'.encode()).nanos
+    except InvalidQuantity:
+        return None
