@@ -52,10 +52,9 @@ def _side_operations(container: ContainerResources, side: Side) -> list[Operatio
         return [Operation("add", path, changed)] if changed else []
     operations = [Operation("add", f"{path}/{escape(name)}", text) for name, text in changed.items()]
     before = container.before_limits if side == "limits" else container.before_requests
-    if container.renamed or len(now) < len(before):
-        gone = [key for (of, _), key in container.renamed.items() if of == side]
-        gone += [name for name in before if name not in now and name in given]
-        operations += [Operation("remove", f"{path}/{escape(name)}") for name in gone]
+    gone = [key for (of, _), key in container.renamed.items() if of == side] if container.renamed else []
+    gone += [name for name in before if name not in now and name in given]
+    operations += [Operation("remove", f"{path}/{escape(name)}") for name in gone]
     return operations
 
 
@@ -82,6 +81,8 @@ def _differs(container: ContainerResources, side: Side, name: str) -> bool:
         return before.nanos != now.nanos
     if side == "limits" or container.kind == "pod":
         return True
+    if (side, name) in container.reasons:
+        return True  # beside a limit of ours the request is written, too: nothing is left to defaulting
     limit = container.limits.get(name)  # an absent request becomes the limit by itself
     return limit is None or limit.nanos != now.nanos
 

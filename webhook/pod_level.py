@@ -31,7 +31,8 @@ def bound_pod_level(pod: ContainerResources, overhead: Mapping[str, Quantity], r
             amount = amounts.get(resource)
             if amount is not None and amount.nanos > bound.value.nanos:
                 _lower(pod, "limits" if side == "limits" else "requests", resource, amount, bound, case)
-    _keep_requests_within_limits(pod, case)
+        if not case.judging:
+            _keep_request_within_limit(pod, resource)
     _refuse_uncomputable(pod, overhead, running, case)
     return PodLevel(pod.limits, pod.requests)
 
@@ -69,11 +70,13 @@ def _lower(pod: ContainerResources, side: Side, resource: str, asked: Quantity, 
         case.refusals.append(Refusal("forbidden", text, bound.origin))
 
 
-def _keep_requests_within_limits(pod: ContainerResources, case: Case) -> None:
-    for resource, limit in pod.limits.items():
-        request = pod.requests.get(resource)
-        if request is not None and limit.nanos and request.nanos > limit.nanos and not case.judging:
-            pod.set("requests", resource, limit, Reason("request-within-limit"))
+def _keep_request_within_limit(pod: ContainerResources, resource: str) -> None:
+    """A zero limit is none, but of hugepages, whose request and limit are one value."""
+    limit, request = pod.limits.get(resource), pod.requests.get(resource)
+    if limit is None or request is None or request.nanos <= limit.nanos:
+        return
+    if limit.nanos or is_hugepages(resource):
+        pod.set("requests", resource, limit, Reason("request-within-limit"))
 
 
 def _refuse_uncomputable(pod: ContainerResources, overhead: Mapping[str, Quantity], running: int, case: Case) -> None:

@@ -6,7 +6,7 @@ A patch that the API server refuses fails the pod even under `failurePolicy: Ign
 from collections.abc import Sequence
 
 from webhook.pod import Pod
-from webhook.resources import ContainerResources
+from webhook.resources import ContainerResources, Side
 from webhook.validity import FieldError, StoredPod, StoredResources, errors, stored
 
 
@@ -27,8 +27,8 @@ def errors_of_ours(pod: Pod, containers: Sequence[ContainerResources]) -> list[F
     found = errors(result)
     if not found:
         return found
-    before = {error.path for error in errors(stored(pod))}
-    return [error for error in found if error.path not in before or _written(error, containers)]
+    before = {(error.path, error.resource) for error in errors(stored(pod))}
+    return [error for error in found if (error.path, error.resource) not in before or _written(error, containers)]
 
 
 def caused_by_annotation(error: FieldError, containers: Sequence[ContainerResources]) -> bool:
@@ -42,10 +42,9 @@ def caused_by_annotation(error: FieldError, containers: Sequence[ContainerResour
 
 
 def _written(error: FieldError, containers: Sequence[ContainerResources]) -> bool:
-    return any(
-        _is_of(error, container) and any(resource == error.resource for _, resource in container.reasons)
-        for container in containers
-    )
+    """Whether a rule set the field's value; a limit that the pod lacks is not ours because its request is."""
+    side: Side = "limits" if ".limits" in error.path else "requests"
+    return any((side, error.resource) in container.reasons and _is_of(error, container) for container in containers)
 
 
 def _is_of(error: FieldError, container: ContainerResources) -> bool:

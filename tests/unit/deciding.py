@@ -1,6 +1,7 @@
-"""What the decision tests share: a pod and a policy in, the decision and the pod as the API server would store it out."""
+"""What the decision tests share: a pod and a policy in, the decision and the pod as the API server stores it out."""
 
 import json
+from textwrap import indent
 from typing import Any
 
 import jsonpatch
@@ -19,17 +20,14 @@ NAMESPACE = "flytesnacks-development"
 
 
 def policy_set(*specs: str | Json) -> PolicySet:
-    """A policy set of these specs, the first named policy-0."""
+    """A policy set of these specs, the first named policy-0. Text is YAML as a user would write it: `mode: Off`."""
     documents = [
-        {
-            "apiVersion": "task-resources.io/v1alpha1",
-            "kind": "TaskResourcePolicy",
-            "metadata": {"name": f"policy-{index}"},
-            "spec": yaml.safe_load(spec) if isinstance(spec, str) else spec,
-        }
+        "apiVersion: task-resources.io/v1alpha1\nkind: TaskResourcePolicy\n"
+        f"metadata: {{name: policy-{index}}}\nspec:\n"
+        + indent(spec if isinstance(spec, str) else yaml.safe_dump(spec), "  ")
         for index, spec in enumerate(specs)
     ]
-    return parse_policies(yaml.safe_dump_all(documents), file="policies.yaml")
+    return parse_policies("\n---\n".join(documents), file="policies.yaml")
 
 
 def container(name: str = "main", *, limits: Json | None = None, requests: Json | None = None, **fields: Any) -> Json:

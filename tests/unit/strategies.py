@@ -115,9 +115,10 @@ def resources(
 @st.composite
 def _either_or_both(draw: DrawFn, limits: dict[str, str], requests: dict[str, str]) -> Json:
     """Both sides; an empty one is at times there and at times not."""
+    present = {side: draw(st.booleans()) for side in ("limits", "requests")}
     given: Json = {}
     for side, amounts in (("limits", limits), ("requests", requests)):
-        if amounts or draw(st.booleans()):
+        if amounts or present[side]:
             given[side] = amounts
     return given
 
@@ -223,6 +224,50 @@ def pods(
     if draw(st.integers(0, 9)) == 0:
         spec["os"] = {"name": draw(st.sampled_from(["linux", "windows"]))}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+
+def _not_zero(resource: str) -> SearchStrategy[str]:
+    return st.sampled_from([amount for amount in POD_AMOUNTS[resource] if nanos(amount)])
+
+
+@st.composite
+def _guaranteed_container(draw: DrawFn, name: str, *, init: bool) -> Json:
+    """Limits of cpu and memory, each with an equal request, and at times more."""
+    limits = {"cpu": draw(_not_zero("cpu")), "memory": draw(_not_zero("memory"))}
+    other = draw(st.sampled_from(["", "ephemeral-storage", "nvidia.com/gpu", "hugepages-2Mi"]))
+    if other:
+        limits[other] = draw(st.sampled_from(POD_AMOUNTS[other]))
+    container: Json = {"name": name, "image": "busybox", "resources": {"limits": limits, "requests": dict(limits)}}
+    if init and draw(st.booleans()):
+        container["restartPolicy"] = "Always"
+    return container
+
+
+@st.composite
+def guaranteed_pods(draw: DrawFn) -> Json:
+    """A pod of the QoS class Guaranteed by its own values, which the API server accepts.
+
+    Either each container's requests are its limits, or the pod level's are and the containers say what they like.
+    """
+    metadata = {"name": "task", "namespace": "flytesnacks-development"}
+    if draw(st.integers(0, 2)) == 0:
+        level = {"cpu": draw(st.sampled_from(["2", "4", "64"])), "memory": draw(st.sampled_from(["4Gi", "100Gi"]))}
+        small: dict[str, list[str]] = {
+            "cpu": ["0", "100m", "500m"],
+            "memory": ["0", "16Mi", "1Gi"],
+            "ephemeral-storage": ["1Gi"],
+        }
+        names = draw(st.lists(st.sampled_from(CONTAINER_NAMES), unique=True, min_size=1, max_size=2))
+        regular = [{"name": name, "image": "busybox", "resources": draw(resources(small))} for name in names]
+        spec: Json = {"containers": regular, "resources": {"limits": level, "requests": dict(level)}}
+    else:
+        names = draw(st.lists(st.sampled_from(CONTAINER_NAMES), unique=True, min_size=1, max_size=3))
+        steps = draw(st.lists(st.sampled_from(INIT_NAMES), unique=True, max_size=2))
+        spec = {
+            "containers": [draw(_guaranteed_container(name, init=False)) for name in names],
+            "initContainers": [draw(_guaranteed_container(name, init=True)) for name in steps],
+        }
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {**spec, "restartPolicy": "Never"}}
 
 
 @st.composite

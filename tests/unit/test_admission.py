@@ -5,10 +5,11 @@ import json
 
 import pytest
 
-from tests.unit.deciding import container, decided, patched, pod, review_body
+from tests.unit.deciding import container, decided, patched, pod, policy_set, review_body
 from webhook.admission import InvalidReview, decode, encode
 from webhook.decision import Decision
 from webhook.explain import Denial
+from webhook.snapshot import Snapshot
 
 MINIMAL = b'{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u"}}'
 
@@ -91,6 +92,5 @@ def test_a_patch_is_standard_base64_of_operations_with_string_quantities() -> No
 @pytest.mark.parametrize("number", ["8", "8.0", "8e0", '" 8"'], ids=["integer", "float", "exponent", "spaces"])
 def test_quantities_are_read_from_json_as_the_api_server_reads_them(number: str) -> None:
     body = review_body(pod(container(limits={"cpu": "NUMBER"}))).replace(b'"NUMBER"', number.encode())
-    review = decode(body)
-    assert review.pod is not None and review.pod.spec.containers is not None
-    assert decided(pod(container(limits={"cpu": json.loads(number)})), "container: {max: {cpu: '4'}}").changes
+    decision = Snapshot(policy_set("container: {max: {cpu: '4'}}")).decide(decode(body))
+    assert [(change.side, change.after) for change in decision.changes] == [("limits", "4"), ("requests", "4")]

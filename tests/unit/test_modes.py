@@ -71,7 +71,7 @@ def test_no_warning_is_longer_than_120_characters_or_has_control_characters() ->
 
 def test_a_denial_fits_into_an_event() -> None:
     task = pod(*(container(f"container-{index}", limits={"cpu": "8"}) for index in range(100)))
-    denial = decided(task, "{onExceed: Deny, contact: '" + "x" * 400 + "', container: {max: {cpu: '4'}}}").denial
+    denial = decided(task, "{onExceed: Deny, contact: '" + "é" * 200 + "', container: {max: {cpu: '4'}}}").denial
     assert denial is not None
     assert len(denial.message.encode()) <= 900
     assert "more" in denial.message

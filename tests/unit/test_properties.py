@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, assume, event, given, note, settings
 from hypothesis import strategies as st
 
 from tests.unit.deciding import NAMESPACE, decided, policy_set
-from tests.unit.strategies import filled_in, nanos, pods, policies, resized
+from tests.unit.strategies import filled_in, guaranteed_pods, nanos, pods, policies, resized
 from webhook.admission import patch_json
 from webhook.decision import Decision
 from webhook.effective import EffectivePolicy
@@ -26,7 +26,9 @@ Json = dict[str, Any]
 
 # Random pods and policies are large, and few of them are turned away.
 pytestmark = pytest.mark.filterwarnings("error")
-thorough = settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+thorough = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+
+APPLIED, PRIMARY = "task-resources.io/applied", "task-resources.io/primary-container"
 
 OWNED = re.compile(
     r"/metadata/annotations(/task-resources\.io~1(applied|primary-container))?"
@@ -74,6 +76,8 @@ def test_a_patch_applies_and_touches_only_what_is_ours(pod: Json, spec: Json) ->
     assert all(OWNED.fullmatch(operation.path) for operation in decision.operations)
     result = after(pod, decision)
     assert stripped(result) == stripped(pod)
+    named = (pod["metadata"].get("annotations") or {}).get(PRIMARY)
+    assert named is None or result["metadata"]["annotations"][PRIMARY] == named
     for before, now in zip(all_containers(pod), all_containers(result), strict=True):
         given_before, given_now = before.get("resources") or {}, now.get("resources") or {}
         for side in ("limits", "requests"):
@@ -89,11 +93,7 @@ def stripped(pod: Json) -> str:
         container.pop("resources", None)
     rest["spec"].pop("resources", None)
     kept = rest["metadata"].pop("annotations", None) or {}
-    ours = ("task-resources.io/applied", "task-resources.io/primary-container")
-    rest["metadata"]["annotations"] = {key: text for key, text in kept.items() if key not in ours}
-    given_before = pod["metadata"].get("annotations") or {}
-    if "task-resources.io/primary-container" in given_before:
-        rest["metadata"]["annotations"]["primary"] = given_before["task-resources.io/primary-container"]
+    rest["metadata"]["annotations"] = {key: text for key, text in kept.items() if key not in (APPLIED, PRIMARY)}
     return json.dumps(rest)
 
 
@@ -189,10 +189,11 @@ def test_what_we_made_passes_the_second_look(pod: Json, spec: Json) -> None:
 
 
 @thorough
-@given(pods(annotated=False), policies())
+@given(guaranteed_pods(), policies())
 def test_the_platform_takes_guaranteed_from_no_pod(pod: Json, spec: Json) -> None:
     before = view(pod)
-    assume(not errors(before) and qos_of(before) == "Guaranteed")
+    assume(not errors(before))
+    assert qos_of(before) == "Guaranteed"
     decision = decided(pod, spec)
     event(decision.outcome)
     assert qos_of(view(after(pod, decision))) == "Guaranteed"
@@ -208,7 +209,8 @@ def test_no_zero_limit_is_written_and_no_key_taken_without_need(pod: Json, spec:
         limits_before, limits_now = given_before.get("limits") or {}, given_now.get("limits") or {}
         requests_now = given_now.get("requests") or {}
         for name, text in limits_now.items():
-            assert nanos(text) or nanos(limits_before.get(name, "1")) == 0 or name not in COMPUTE
+            is_ours = text != limits_before.get(name)
+            assert not is_ours or nanos(text) or name not in COMPUTE
         for name in limits_before.keys() - limits_now.keys():
             is_alias = name in ("gpu", "mem")
             assert is_alias or (nanos(limits_before[name]) == 0 and nanos(requests_now[name])), name
