@@ -1,0 +1,295 @@
+"""The service as ASGI apps: reviews in, answers out; and probes and metrics on a port of their own.
+
+Everything about HTTP that the API server sees is here: status codes, content types, size, deadline and overload
+(section 7). What is decided is left to the core, connections and TLS to `server`.
+"""
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from typing import Literal
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from webhook.admission import InvalidReview, decode, encode
+from webhook.decision import Endpoint
+from webhook.logs import ReviewLog
+from webhook.metrics import Metrics
+from webhook.resources import InvalidPod
+from webhook.snapshot import Snapshot
+
+logger = logging.getLogger(__name__)
+
+# A pod of 2.9 MB of "<" makes a review of 17 MB, and an update carries two pods (contract C-06).
+LARGEST_BODY_BYTES = 32 * 2**20
+# All bodies that are being received together: what a flood of large ones may take of memory.
+LARGEST_BODIES_BYTES = 4 * LARGEST_BODY_BYTES
+
+# What is kept of the API server's time for the way back; its own default is used where it names none.
+DEADLINE_MARGIN_SECONDS = 0.2
+DEFAULT_TIMEOUT_SECONDS, LONGEST_TIMEOUT_SECONDS = 10.0, 30.0
+
+State = Literal["starting", "serving", "draining", "stopped"]
+
+_JSON = b"application/json"
+_TEXT = b"text/plain; charset=utf-8"
+
+_DURATION = re.compile(r"(\d{1,6}(?:\.\d{1,9})?)(ms|s|m|h)", re.ASCII)
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP status with its body: a review's answer under 200, else one line of text."""
+
+    status: int
+    body: bytes
+
+    @property
+    def content_type(self) -> bytes:
+        return _JSON if self.status == 200 else _TEXT
+
+    @property
+    def asks_for_another_try(self) -> bool:
+        """Whether the API server should try again on another connection, hence perhaps another replica."""
+        return self.status == 503
+
+
+def text_answer(status: int, text: str) -> Answer:
+    """One line of text."""
+    return Answer(status, text.encode() + b"\n")
+
+
+@dataclass(slots=True)
+class Load:
+    """Whether reviews are taken, and how much is being done: what a full or leaving server refuses by (H4, H5)."""
+
+    most_in_flight: int
+    state: State = "starting"
+    in_flight: int = 0
+    body_bytes: int = 0
+
+    def why_refused(self) -> str | None:
+        """Why no further review is taken now; None where it is."""
+        if self.state == "starting" or self.state == "stopped":
+            return f"the webhook is {'starting' if self.state == 'starting' else 'stopping'}"
+        if self.in_flight >= self.most_in_flight:
+            return f"{self.in_flight} reviews are in flight already, the most that --max-in-flight allows"
+        return None
+
+
+@dataclass(slots=True)
+class Reviews:
+    """Answers reviews by the snapshot that is in force; swapping `snapshot` swaps all of it at once."""
+
+    snapshot: Snapshot
+    metrics: Metrics
+    log: ReviewLog
+
+    def answer(self, endpoint: Endpoint, body: bytes) -> Answer:
+        """The answer to a whole body; never raises."""
+        started = time.perf_counter()
+        uid = ""
+        try:
+            review = decode(body)
+            uid = review.uid
+            decision = self.snapshot.decide(review, endpoint)
+            encoded = encode(review, decision)
+            seconds = time.perf_counter() - started
+            self.metrics.count(review, endpoint, decision, seconds)
+            self.log.write(review, endpoint, decision, seconds)
+            if decision.invalid:
+                errors = "; ".join(decision.invalid)
+                logger.error(
+                    "a result would be invalid and was not sent, please report it: %s", errors, extra={"uid": uid}
+                )
+        except (InvalidReview, InvalidPod) as error:
+            self.metrics.count_refused(400)
+            return text_answer(400, str(error))
+        except Exception:
+            self.metrics.panics.inc()
+            logger.exception("review %s failed, please report it", uid, extra={"uid": uid})
+            return text_answer(500, f"internal error while reviewing {uid}")
+        return Answer(200, encoded)
+
+
+def review_app(reviews: Reviews, load: Load) -> FastAPI:
+    """`/mutate` and `/validate`, and nothing else."""
+    app = FastAPI(title="task-resource-webhook", openapi_url=None, redirect_slashes=False)
+    endpoints: tuple[Endpoint, ...] = ("mutate", "validate")
+    for endpoint in endpoints:
+        # No function: Starlette would read the request into objects that nothing here needs.
+        app.router.routes.append(Route(f"/{endpoint}", _ReviewRoute(partial(reviews.answer, endpoint), reviews, load)))
+
+    @app.exception_handler(404)
+    async def not_found(request: Request, _: Exception) -> PlainTextResponse:
+        path = request.url.path[:80]
+        return PlainTextResponse(f"{path} is not served here: send reviews to /mutate or /validate\n", 404)
+
+    return app
+
+
+class _BodyTooLarge(Exception):
+    pass
+
+
+class _Disconnected(Exception):
+    pass
+
+
+class _TooMuchToReceive(Exception):
+    pass
+
+
+class _ReviewRoute:
+    """An ASGI app: one review a request."""
+
+    def __init__(self, answer: Callable[[bytes], Answer], reviews: Reviews, load: Load) -> None:
+        self._answer, self._reviews, self._load = answer, reviews, load
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        load = self._load
+        refusal = load.why_refused()
+        if refusal is not None:
+            await self._send(send, text_answer(503, refusal))
+            return
+        load.in_flight += 1
+        try:
+            answer = await self._review(scope, receive)
+        except _Disconnected:
+            return
+        finally:
+            load.in_flight -= 1
+        await self._send(send, answer)
+
+    async def _review(self, scope: Scope, receive: Receive) -> Answer:
+        if scope["method"] != "POST":
+            return self._refused(405, f"{scope['method']} is not accepted: send an AdmissionReview by POST")
+        content_type = dict(scope["headers"]).get(b"content-type", b"")
+        if not is_json(content_type):
+            return self._refused(
+                415, f"content type {content_type.decode('latin-1')[:80]!r}; accepted: application/json"
+            )
+        seconds = seconds_to_answer(scope["query_string"])
+        try:
+            async with asyncio.timeout(seconds):
+                body = await self._body(receive)
+        except TimeoutError:
+            return self._refused(503, f"the body did not arrive within {seconds:.1f} s")
+        except _BodyTooLarge:
+            return self._refused(413, f"the body is larger than {LARGEST_BODY_BYTES} bytes")
+        except _TooMuchToReceive:
+            return self._refused(503, "too many large bodies are being received")
+        return self._answer(body)
+
+    async def _body(self, receive: Receive) -> bytes:
+        """The whole body. One that is too large is read to its end, so that its sender sees the answer."""
+        chunks: list[bytes] = []
+        size = 0
+        load = self._load
+        try:
+            while True:
+                message = await receive()
+                if message["type"] != "http.request":
+                    raise _Disconnected
+                chunk = message.get("body", b"")
+                size += len(chunk)
+                load.body_bytes += len(chunk)
+                if load.body_bytes > LARGEST_BODIES_BYTES:
+                    raise _TooMuchToReceive
+                if size <= LARGEST_BODY_BYTES:
+                    chunks.append(chunk)
+                elif chunks:
+                    chunks.clear()
+                if not message.get("more_body", False):
+                    break
+        finally:
+            load.body_bytes -= size
+        if size > LARGEST_BODY_BYTES:
+            raise _BodyTooLarge
+        return b"".join(chunks)
+
+    def _refused(self, status: int, text: str) -> Answer:
+        self._reviews.metrics.count_refused(status)
+        return text_answer(status, text)
+
+    async def _send(self, send: Send, answer: Answer) -> None:
+        headers = [(b"content-type", answer.content_type), (b"content-length", b"%d" % len(answer.body))]
+        if answer.status == 405:
+            headers.append((b"allow", b"POST"))
+        if answer.asks_for_another_try:
+            headers += [(b"retry-after", b"1"), (b"connection", b"close")]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
+
+
+@lru_cache(maxsize=64)
+def is_json(content_type: bytes) -> bool:
+    """Whether a content type is application/json, with or without parameters."""
+    return content_type.partition(b";")[0].strip().lower() == _JSON
+
+
+@lru_cache(maxsize=64)
+def seconds_to_answer(query: bytes) -> float:
+    """How long an answer may take by the API server's `?timeout=2s`, less a margin for the way back.
+
+    A Go duration; what is none counts as the API server's own default of 10 s, and 30 s is the most it gives.
+    """
+    found = re.search(r"(?:^|&)timeout=([^&]*)", query.decode("latin-1"))
+    text = found[1] if found else ""
+    parts = _DURATION.findall(text)
+    is_duration = bool(parts) and "".join(number + unit for number, unit in parts) == text
+    seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts) if is_duration else DEFAULT_TIMEOUT_SECONDS
+    return max(0.0, min(seconds, LONGEST_TIMEOUT_SECONDS) - DEADLINE_MARGIN_SECONDS)
+
+
+Check = Callable[[], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """What must be well for the server to be ready: by name, each says what is wrong or None."""
+
+    checks: Mapping[str, Check] = field(default_factory=dict)
+
+    def failed(self) -> dict[str, str]:
+        """What is wrong, by the name of the check."""
+        results = {name: check() for name, check in self.checks.items()}
+        return {name: reason for name, reason in results.items() if reason is not None}
+
+
+def management_app(metrics: Metrics, load: Load, checks: Checks) -> FastAPI:
+    """`/livez`, `/readyz` and `/metrics`, for kubelets and Prometheus (H6)."""
+    app = FastAPI(title="task-resource-webhook management", openapi_url=None, redirect_slashes=False)
+
+    @app.get("/livez", response_class=PlainTextResponse)
+    async def livez() -> str:
+        """Whether the process answers at all."""
+        return "ok\n"
+
+    @app.get("/readyz", response_class=PlainTextResponse)
+    async def readyz(response: Response, verbose: str | None = None) -> str:
+        """Whether reviews should come here; `?verbose` lists the checks, in the API server's own form."""
+        failed = checks.failed()
+        if failed:
+            response.status_code = 503
+        if verbose is None and not failed:
+            return "ok\n"
+        lines = [f"[-]{name} failed: {failed[name]}" if name in failed else f"[+]{name} ok" for name in checks.checks]
+        return "\n".join([*lines, f"readyz check {'failed' if failed else 'passed'}", ""])
+
+    @app.get("/metrics")
+    async def scrape() -> Response:
+        """Everything in Prometheus' text format."""
+        metrics.in_flight.set(load.in_flight)
+        return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+
+    return app

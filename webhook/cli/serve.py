@@ -1,0 +1,196 @@
+"""`task-resources serve`: reads everything that can be wrong before it listens, then hands the parts to each other."""
+
+import gc
+import logging
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from webhook.app import Checks, Load, Reviews, management_app, review_app
+from webhook.certificates import InvalidCertificateFiles, ensure_certificates
+from webhook.cli.options import policies_or_exit, policy_option, project_options, project_rule
+from webhook.logs import LogFormat, LogLevel, ReviewLog, configure_logging
+from webhook.metrics import Metrics
+from webhook.server import ConnectionLimits, Served, addresses, listen, run
+from webhook.snapshot import Snapshot
+from webhook.sources.namespaces import InvalidNamespaces, load_namespaces
+from webhook.tls import InvalidServingPair, MinimumVersion, ServingPair, load_serving_pair
+
+logger = logging.getLogger(__name__)
+
+DEVELOPMENT_FOLDER = Path("certs")
+DEVELOPMENT_NAMES = ("localhost", "127.0.0.1", "::1")
+SAMPLE_POLICIES = Path("examples/policies")
+SAMPLE_REVIEW = "examples/reviews/flyte-task-override-cpu-6.json"
+
+# Python's own threshold of 2,000 new objects would look for cycles after every few reviews, which make none.
+GARBAGE_THRESHOLD = 50_000
+
+
+@click.command(
+    short_help="Answer the API server's reviews over HTTPS.",
+    context_settings={"auto_envvar_prefix": "TASK_RESOURCES", "show_default": True},
+)
+@policy_option(required=False)
+@click.option("--host", help="Where reviews are answered.  [default: 0.0.0.0; with --dev 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), default=8443)
+@click.option("--management-host", help="Where probes and metrics are answered.  [default: as --host]")
+@click.option("--management-port", type=click.IntRange(0, 65535), default=8080)
+@click.option("--tls-cert", type=click.Path(path_type=Path), help="The serving certificate and its chain, PEM.")
+@click.option("--tls-key", type=click.Path(path_type=Path), help="Its key, PEM without a passphrase.")
+@click.option("--tls-min-version", type=click.Choice(["1.2", "1.3"]), default="1.2")
+@click.option(
+    "--namespaces",
+    default="none",
+    metavar="none|FILE",
+    help="Where labels of namespaces come from: a file of Namespace objects, or nowhere.",
+)
+@project_options
+@click.option(
+    "--max-in-flight", type=click.IntRange(1), default=256, help="Reviews at once; beyond it the answer is 503."
+)
+@click.option("--drain-seconds", type=click.FloatRange(0, 3600), default=15.0, help="How long to answer after SIGTERM.")
+@click.option(
+    "--keep-alive-seconds",
+    type=click.IntRange(1, 3600),
+    default=120,
+    help="When an idle connection is closed; above the API server's own 90.",
+)
+@click.option("--connection-max-requests", type=click.IntRange(1), default=1000)
+@click.option("--connection-max-age-seconds", type=click.FloatRange(1), default=300.0)
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
+@click.option("--log-format", type=click.Choice(["json", "text"]), help="[default: json; with --dev text]")
+@click.option(
+    "--dev",
+    is_flag=True,
+    help="On 127.0.0.1, with a CA and a certificate made in certs/, sample policies and a log for people.",
+)
+def serve(
+    policy_paths: tuple[Path, ...],
+    host: str | None,
+    port: int,
+    management_host: str | None,
+    management_port: int,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    tls_min_version: MinimumVersion,
+    namespaces: str,
+    namespace_template: str,
+    domains: tuple[str, ...],
+    max_in_flight: int,
+    drain_seconds: float,
+    keep_alive_seconds: int,
+    connection_max_requests: int,
+    connection_max_age_seconds: float,
+    log_level: LogLevel,
+    log_format: LogFormat | None,
+    dev: bool,
+) -> None:
+    """Answers reviews on /mutate and /validate over HTTPS; /livez, /readyz and /metrics without TLS on a second port.
+
+    Every option has an environment variable: TASK_RESOURCES_TLS_CERT is --tls-cert. What is wrong with policies,
+    certificates or options is said at once, and the exit status is 1.
+    """
+    snapshot = Snapshot(
+        policies_or_exit(policy_paths or _sample_policies(dev), code=1),
+        project_rule(namespace_template, domains),
+        _namespace_labels(namespaces),
+    )
+    pair = _serving_pair(tls_cert, tls_key, tls_min_version, dev=dev)
+    host = host or ("127.0.0.1" if dev else "0.0.0.0")  # noqa: S104 - a server in a pod listens on its address
+    log_format = log_format or ("text" if dev else "json")
+    output = sys.stderr.buffer
+    configure_logging(output, log_format, log_level)
+    metrics = Metrics()
+    metrics.set_policy(snapshot.policies.hash, time.time())
+    metrics.set_certificate("serving", pair.not_after.timestamp())
+    load = Load(max_in_flight)
+    reviews = Reviews(snapshot, metrics, ReviewLog(output, log_format, log_level))
+    review_socket = _listening("--port", host, port)
+    management_socket = _listening("--management-port", management_host or host, management_port)
+    served = Served(
+        reviews,
+        load,
+        review_app(reviews, load),
+        review_socket,
+        pair.context,
+        management_app(metrics, load, _checks(load, pair)),
+        management_socket,
+        ConnectionLimits(connection_max_requests, connection_max_age_seconds, keep_alive_seconds),
+    )
+    where = addresses([review_socket, management_socket])
+    logger.info("reviews on https://%s, probes and metrics on http://%s, policy set %s", *where, snapshot.policies.hash)
+    if dev:
+        click.echo(_hint(where[0]), err=True)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GARBAGE_THRESHOLD)
+    run(served, drain_seconds=0 if dev else drain_seconds)
+
+
+def _sample_policies(dev: bool) -> tuple[Path, ...]:
+    if not dev:
+        raise click.UsageError("Missing option '--policy': a policy file, or a folder of them (or --dev).")
+    if not SAMPLE_POLICIES.is_dir():
+        raise click.UsageError(f"--dev takes its policies from {SAMPLE_POLICIES}, which is not here: give --policy.")
+    return (SAMPLE_POLICIES,)
+
+
+def _namespace_labels(namespaces: str) -> Mapping[str, Mapping[str, str]]:
+    if namespaces == "none":
+        return {}
+    if namespaces == "cluster":
+        raise click.UsageError("--namespaces cluster is not there yet: use none, or a file of Namespace objects.")
+    try:
+        return load_namespaces(Path(namespaces))
+    except InvalidNamespaces as error:
+        raise click.ClickException(f"--namespaces: {error}") from error
+
+
+def _serving_pair(
+    certificate: Path | None, key: Path | None, minimum_version: MinimumVersion, *, dev: bool
+) -> ServingPair:
+    if (certificate is None) != (key is None):
+        raise click.UsageError("--tls-cert and --tls-key belong together: give both.")
+    try:
+        if certificate is None or key is None:
+            if not dev:
+                raise click.UsageError("Missing options '--tls-cert' and '--tls-key' (or --dev).")
+            ensure_certificates(DEVELOPMENT_FOLDER, DEVELOPMENT_NAMES)
+            certificate, key = DEVELOPMENT_FOLDER / "tls.crt", DEVELOPMENT_FOLDER / "tls.key"
+        return load_serving_pair(certificate, key, minimum_version)
+    except (InvalidServingPair, InvalidCertificateFiles) as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"{error.filename}: {error.strerror}") from error
+
+
+def _listening(option: str, host: str, port: int) -> socket.socket:
+    try:
+        return listen(host, port)
+    except OSError as error:
+        raise click.ClickException(f"{option} {port}: cannot listen on {host}: {error.strerror}") from error
+
+
+def _checks(load: Load, pair: ServingPair) -> Checks:
+    return Checks(
+        {
+            "serving": lambda: None if load.state == "serving" else f"the webhook is {load.state}",
+            "certificate": lambda: pair.why_invalid(datetime.now(UTC)),
+        }
+    )
+
+
+def _hint(address: str) -> str:
+    """What to try next, for who runs it for the first time."""
+    port = address.rpartition(":")[2]
+    return (
+        "Ask what would become of a pod:\n"
+        f"  curl --cacert {DEVELOPMENT_FOLDER}/ca.crt -H 'Content-Type: application/json' \\\n"
+        f"    --data-binary @{SAMPLE_REVIEW} https://localhost:{port}/mutate"
+    )

@@ -1,0 +1,145 @@
+"""Log lines on standard error: one a review that changed, was denied or failed, and what happens to the service.
+
+Reviews go past the logging module: its record of a call costs as much as deciding a small pod.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import BinaryIO, Literal
+
+import msgspec
+
+from webhook.decision import Decision, Endpoint
+from webhook.explain import Change
+from webhook.review import Review
+
+LogFormat = Literal["json", "text"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+# A pod of 1,000 containers would make a line of megabytes; the pod's own annotation keeps 8 KiB of them.
+MOST_CHANGES = 100
+
+
+class _Line(msgspec.Struct, omit_defaults=True, rename="camel"):
+    """Fields of a line; a pod's body is never among them."""
+
+    time: str
+    level: str
+    message: str
+    uid: str = ""
+    endpoint: str = ""
+    operation: str = ""
+    namespace: str = ""
+    pod: str = ""
+    outcome: str = ""
+    mode: str = ""
+    dry_run: bool = False
+    changes: Sequence[Change] = ()
+    more_changes: int = 0
+    denial: str = ""
+    invalid: Sequence[str] = ()
+    duration_milliseconds: float = 0.0
+    logger: str = ""
+    error: str = ""
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+class ReviewLog:
+    """Writes one line a review; `stream` is unbuffered or flushed at once, so that no line is lost."""
+
+    def __init__(self, stream: BinaryIO, log_format: LogFormat, level: LogLevel) -> None:
+        self._stream = stream
+        self._render: Callable[[_Line], bytes] = _encode if log_format == "json" else _text
+        self._is_on = LEVELS[level] <= logging.INFO
+
+    def write(self, review: Review, endpoint: Endpoint, decision: Decision, seconds: float) -> None:
+        """The line of a review that changed or was denied; nothing for others."""
+        if self._is_on and (decision.outcome == "changed" or decision.outcome == "denied"):
+            self._stream.write(self._render(_line(review, endpoint, decision, seconds)) + b"\n")
+            self._stream.flush()
+
+
+def _line(review: Review, endpoint: Endpoint, decision: Decision, seconds: float) -> _Line:
+    changes = decision.changes
+    denial = decision.denial
+    return _Line(
+        time=_now(),
+        level="info",
+        message=f"pod {decision.outcome}",
+        uid=review.uid,
+        endpoint=endpoint,
+        operation=review.operation,
+        namespace=review.namespace,
+        pod=pod_name(review),
+        outcome=decision.outcome,
+        mode=decision.mode,
+        dry_run=review.dry_run,
+        changes=changes[:MOST_CHANGES],
+        more_changes=max(0, len(changes) - MOST_CHANGES),
+        denial="" if denial is None else denial.message,
+        invalid=decision.invalid,
+        duration_milliseconds=round(seconds * 1000, 3),
+    )
+
+
+def pod_name(review: Review) -> str:
+    """The pod's name; `prefix*` where the API server will generate it."""
+    metadata = review.pod.metadata if review.pod is not None else None
+    generated = metadata.generate_name if metadata is not None else None
+    return review.name or (f"{generated}*" if generated else "")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _text(line: _Line) -> bytes:
+    """A line for people: when, what happened to which pod, and every change."""
+    mode = f" (mode {line.mode}: nothing is enforced)" if line.mode not in ("", "Enforce") else ""
+    what = f"{line.endpoint} {line.namespace}/{line.pod} {line.outcome}{mode} in {line.duration_milliseconds} ms"
+    changes = "".join(
+        f"\n    {change.container or 'pod'}: {change.side}.{change.resource} "
+        f"{change.before or 'unset'} → {change.after or 'unset'} ({change.rule})"
+        for change in line.changes
+    )
+    denial = f"\n    {line.denial}" if line.denial else ""
+    return f"{line.time} {what}{changes}{denial}".encode()
+
+
+def configure_logging(stream: BinaryIO, log_format: LogFormat, level: LogLevel) -> None:
+    """Sends everything that is logged, uvicorn's warnings among it, to `stream` as lines of the same form."""
+    handler = _StreamHandler(stream, log_format)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(LEVELS[level])
+    # Its start and stop are told by our own lines.
+    logging.getLogger("uvicorn").setLevel(max(logging.WARNING, LEVELS[level]))
+
+
+class _StreamHandler(logging.Handler):
+    def __init__(self, stream: BinaryIO, log_format: LogFormat) -> None:
+        super().__init__()
+        self._stream, self._format = stream, log_format
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = logging.Formatter().formatException(record.exc_info) if record.exc_info else ""
+        if self._format == "json":
+            line = _Line(
+                _now(),
+                record.levelname.lower(),
+                record.getMessage(),
+                uid=getattr(record, "uid", ""),
+                logger=record.name,
+                error=error,
+            )
+            text = _encode(line)
+        else:
+            level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
+            text = f"{_now()} {level}{record.getMessage()}{error and chr(10)}{error}".encode()
+        self._stream.write(text + b"\n")
+        self._stream.flush()

@@ -1,0 +1,285 @@
+"""Serves the apps with uvicorn: connections that end in time, reviews on a short way, and a stop that loses none.
+
+A review that arrives the way the API server sends it (POST, a Content-Length, JSON) is answered within the connection
+itself. An ASGI request costs a task, an event, two writes and thus two TLS records, together more than deciding
+most pods. Everything else, errors of HTTP among it, takes uvicorn's usual way to the app, and both ways call the same
+`Reviews.answer`.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+import signal
+import socket
+import ssl
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from webhook.app import Answer, Load, Reviews, is_json, seconds_to_answer
+from webhook.decision import Endpoint
+
+logger = logging.getLogger(__name__)
+
+# Reviews above it take the usual way, which bounds what all bodies together take of memory.
+LARGEST_DIRECT_BYTES = 256 * 1024
+_DIRECT: dict[bytes, Endpoint] = {b"/mutate": "mutate", b"/validate": "validate"}
+
+# Connections of one start do not all end at one time.
+JITTER = 0.2
+# After the drain time only what was just being answered is left.
+FINISH_SECONDS = 10
+BACKLOG = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """When a connection is ended by a response, in requests and seconds; each loses up to a fifth at random.
+
+    `keep_alive_seconds` is how long an idle one stays: above the API server's own 90 s, so that we never close first.
+    """
+
+    max_requests: int = 1000
+    max_age_seconds: float = 300.0
+    keep_alive_seconds: int = 120
+
+
+class Connection(HttpToolsProtocol):
+    """uvicorn's connection, which ends by a response after some requests or time and answers usual reviews itself."""
+
+    def __init__(self, *args: Any, reviews: Reviews, load: Load, limits: ConnectionLimits, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._reviews, self._load = reviews, load
+        jitter = random.uniform(1 - JITTER, 1)  # noqa: S311 - spreads load, hides nothing
+        self._requests_left = round(limits.max_requests * jitter)
+        self._ends_at = self.loop.time() + limits.max_age_seconds * jitter
+        self._endpoint: Endpoint | None = None  # of the review that is being received on the short way
+        self._chunks: list[bytes] = []
+        self._is_last = False
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def on_headers_complete(self) -> None:
+        self._requests_left -= 1
+        is_last = self._requests_left <= 0 or self._load.state != "serving" or self.loop.time() >= self._ends_at
+        endpoint = self._direct_endpoint()
+        if endpoint is None:
+            super().on_headers_complete()
+            if is_last:
+                self.cycle.keep_alive = False
+            return
+        self._endpoint, self._chunks = endpoint, []
+        self._is_last = is_last or not self.parser.should_keep_alive()
+        self._load.in_flight += 1
+
+    def _direct_endpoint(self) -> Endpoint | None:
+        """Whose review this is, where it can be answered on the short way."""
+        endpoint = _DIRECT.get(self.url.partition(b"?")[0])
+        if (
+            endpoint is None
+            or self.parser.get_method() != b"POST"
+            or self.parser.get_http_version() != "1.1"
+            or self.parser.should_upgrade()
+            or self.expect_100_continue
+            or self._is_busy()
+            or self.flow.write_paused
+            or self._load.why_refused() is not None
+        ):
+            return None
+        length, is_review = b"", False
+        for name, value in self.headers:
+            if name == b"content-length":
+                length = value
+            elif name == b"content-type":
+                is_review = is_json(value)
+        is_short = length.isdigit() and int(length) <= LARGEST_DIRECT_BYTES
+        return endpoint if is_short and is_review else None
+
+    def _is_busy(self) -> bool:
+        """Whether the request before this one still waits for its answer."""
+        # uvicorn's annotation leaves out that there is no cycle before the first request.
+        return self.cycle is not None and not self.cycle.response_complete  # type: ignore[redundant-expr]
+
+    def on_body(self, body: bytes) -> None:
+        if self._endpoint is None:
+            super().on_body(body)
+        else:
+            self._chunks.append(body)
+
+    def on_message_complete(self) -> None:
+        if self._endpoint is None:
+            super().on_message_complete()
+            return
+        endpoint, chunks = self._endpoint, self._chunks
+        self._forget_review()
+        self._write(self._reviews.answer(endpoint, chunks[0] if len(chunks) == 1 else b"".join(chunks)))
+
+    def _write(self, answer: Answer) -> None:
+        is_last = self._is_last or answer.asks_for_another_try
+        parts = [STATUS_LINE[answer.status]]
+        for name, value in self.server_state.default_headers:
+            parts += (name, b": ", value, b"\r\n")
+        parts += (
+            b"content-type: %b\r\ncontent-length: %d\r\n" % (answer.content_type, len(answer.body)),
+            b"connection: close\r\n" if is_last else b"",
+            b"retry-after: 1\r\n" if answer.asks_for_another_try else b"",
+            b"\r\n",
+            answer.body,
+        )
+        self.transport.write(b"".join(parts))
+        if is_last:
+            self.transport.close()
+        self.on_response_complete()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._endpoint is not None and self._deadline is None:
+            seconds = seconds_to_answer(self.url.partition(b"?")[2])
+            self._deadline = self.loop.call_later(seconds, self._give_up, seconds)
+
+    def _give_up(self, seconds: float) -> None:
+        """Part of a review came and the rest did not."""
+        self._forget_review()
+        self._is_last = True
+        self._reviews.metrics.count_refused(503)
+        self._write(Answer(503, b"the body did not arrive within %.1f s\n" % seconds))
+
+    def _forget_review(self) -> None:
+        self._endpoint, self._chunks = None, []
+        self._load.in_flight -= 1
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._endpoint is not None:
+            self._forget_review()
+        super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """Ends the connection, after the answer where a review is being received."""
+        if self._endpoint is None:
+            super().shutdown()
+        else:
+            self._is_last = True
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """None: both servers of the process stop in an order, and the exit code after SIGTERM is 0."""
+        yield
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket, of IPv6 and IPv4 both for `::`. Port 0 takes a free one. Raises OSError."""
+    family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    is_any = family == socket.AF_INET6 and host == "::"
+    return socket.create_server(
+        (str(address[0]), int(address[1])),
+        family=family,
+        backlog=BACKLOG,
+        dualstack_ipv6=is_any and socket.has_dualstack_ipv6(),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What is served where: reviews over TLS, probes and metrics without."""
+
+    reviews: Reviews
+    load: Load
+    review_app: FastAPI
+    review_socket: socket.socket
+    tls: ssl.SSLContext
+    management_app: FastAPI
+    management_socket: socket.socket
+    limits: ConnectionLimits = ConnectionLimits()
+
+
+async def serve(served: Served, *, drain_seconds: float) -> None:
+    """Serves until SIGTERM or SIGINT, then answers on for `drain_seconds` and finishes what it has.
+
+    While it drains, every response ends its connection, so that the API server's next one goes elsewhere; a second
+    signal ends the draining. Cancelling closes at once.
+    """
+    stopping = asyncio.Event()
+    at_once = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        (at_once if stopping.is_set() else stopping).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    reviews = _Server(_review_config(served))
+    management = _Server(_config(served.management_app, served.limits))
+    serving = [
+        asyncio.create_task(server.serve(sockets=[listener]))
+        for server, listener in ((management, served.management_socket), (reviews, served.review_socket))
+    ]
+    served.load.state = "serving"
+    await _first(stopping.wait(), *serving)
+    served.load.state = "draining"
+    if drain_seconds and not any(task.done() for task in serving):
+        logger.info("draining for %g s: not ready, and every response ends its connection", drain_seconds)
+        await _first(at_once.wait(), asyncio.sleep(drain_seconds), *serving)
+    served.load.state = "stopped"
+    for server, task in ((reviews, serving[1]), (management, serving[0])):
+        server.should_exit = True
+        await task
+
+
+async def _first(*awaitables: Any) -> None:
+    """Waits until one is done; those that it made tasks of itself are cancelled then."""
+    tasks = [asyncio.ensure_future(awaitable) for awaitable in awaitables]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task, awaitable in zip(tasks, awaitables, strict=True):
+        if task is not awaitable:
+            task.cancel()
+
+
+def _review_config(served: Served) -> uvicorn.Config:
+    connection = partial(Connection, reviews=served.reviews, load=served.load, limits=served.limits)
+    return _config(
+        served.review_app,
+        served.limits,
+        http=cast("type[asyncio.Protocol]", connection),
+        ssl_context_factory=lambda *_: served.tls,
+    )
+
+
+def _config(app: FastAPI, limits: ConnectionLimits, **options: Any) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=limits.keep_alive_seconds,
+        timeout_graceful_shutdown=FINISH_SECONDS,
+        **{"http": "httptools", **options},
+    )
+
+
+def run(served: Served, *, drain_seconds: float) -> None:
+    """`serve` on the fastest event loop there is."""
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(served, drain_seconds=drain_seconds))
+
+
+def addresses(sockets: Sequence[socket.socket]) -> list[str]:
+    """host:port of each, as a URL writes it."""
+    found = []
+    for listening in sockets:
+        host, port = listening.getsockname()[:2]
+        found.append(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+    return found
