@@ -98,6 +98,8 @@ def decide(
     if mode == "Off":
         return Decision("skipped", mode)
     judging = endpoint == "validate"
+    if judging and mode != "Enforce":
+        return Decision("skipped", mode)  # `/mutate` did not bound the pod, so there is nothing to look at again
     case = Case(policy, deny=judging or policy.on_exceed.value == "Deny", judging=judging)
     ruling = _decide_resize(pod, review.old_pod, case) if review.is_resize else _decide_creation(pod, case)
     if ruling.case.refusals:

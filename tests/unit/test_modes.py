@@ -42,6 +42,12 @@ def test_without_enforcement_nothing_is_refused(mode: str) -> None:
     assert bool(decision.warnings) == (mode == "Warn")
 
 
+@pytest.mark.parametrize("mode", ["Warn", "Audit"])
+def test_without_enforcement_the_second_look_does_not_judge_what_was_never_bounded(mode: str) -> None:
+    decision = decided(TOO_MUCH, in_mode(mode, CAP), endpoint="validate")
+    assert (decision.outcome, decision.denial, decision.warnings) == ("skipped", None, ())
+
+
 def test_warnings_say_would_in_mode_warn() -> None:
     decision = decided(TOO_MUCH, in_mode("Warn", CAP))
     assert decision.warnings == (
