@@ -1,0 +1,210 @@
+"""A Kubernetes control plane of processes on loopback: etcd, kube-apiserver, kube-controller-manager; no nodes.
+
+The API server authorizes by RBAC and Node, restricts nodes as in a real cluster, and writes an audit log. The
+controller manager runs the controllers that make pods of Deployments, each by its own service account.
+"""
+
+import json
+import os
+import ssl
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import yaml
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from tests.e2e.processes import free_ports, is_listening, running
+
+Json = dict[str, Any]
+
+BUILD = Path(__file__).parents[2] / "tools" / "kubernetes" / "build.py"
+
+NODE = "node-1"
+
+# Tokens that open nothing but a control plane of one test session on loopback.
+USERS = {
+    "admin": ("admin", ("system:masters",)),
+    "node": (f"system:node:{NODE}", ("system:nodes",)),
+    "kube-controller-manager": ("system:kube-controller-manager", ()),
+}
+CONTROLLERS = "deployment-controller,replicaset-controller"
+
+AUDIT_POLICY: Json = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [
+        {"level": "Metadata", "resources": [{"group": "", "resources": ["pods", "pods/resize"]}]},
+        {"level": "None"},
+    ],
+}
+
+
+@dataclass(frozen=True)
+class Programs:
+    """Where the programs of Kubernetes are: KUBEBUILDER_ASSETS first, then what tools/kubernetes/build.py made."""
+
+    built: Path
+
+    def __getitem__(self, name: str) -> str:
+        chosen = Path(os.environ.get("KUBEBUILDER_ASSETS") or self.built) / name
+        return str(chosen if chosen.exists() else self.built / name)
+
+
+@dataclass(frozen=True)
+class ControlPlane:
+    """A running control plane: where it answers, and what speaks to it."""
+
+    url: str
+    ca: Path
+    audit_log: Path
+    programs: Programs
+    folder: Path
+
+    def token(self, user: str) -> str:
+        return f"{user}-token"
+
+    def kubeconfig(self, user: str) -> Path:
+        """A kubeconfig of one of USERS."""
+        path = self.folder / f"{user}.kubeconfig"
+        cluster = {"server": self.url, "certificate-authority": str(self.ca)}
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "e2e", "cluster": cluster}],
+            "users": [{"name": user, "user": {"token": self.token(user)}}],
+            "contexts": [{"name": "e2e", "context": {"cluster": "e2e", "user": user}}],
+            "current-context": "e2e",
+        }
+        path.write_text(yaml.safe_dump(config))
+        return path
+
+    def kubectl(self, *arguments: str, given: Json | None = None) -> "subprocess.CompletedProcess[str]":
+        """What kubectl prints, as admin; `given` is its standard input."""
+        command = [self.programs["kubectl"], f"--kubeconfig={self.kubeconfig('admin')}", *arguments]
+        environment = {**os.environ, "HOME": str(self.folder)}  # where kubectl keeps what it discovered
+        given_text = None if given is None else json.dumps(given)
+        return subprocess.run(
+            command, input=given_text, capture_output=True, text=True, timeout=60, env=environment, check=False
+        )
+
+    def audit_events(self, namespace: str) -> list[Json]:
+        """What the API server's audit log says of requests about this namespace."""
+        events = [json.loads(line) for line in self.audit_log.read_text().splitlines() if namespace in line]
+        return [event for event in events if event["objectRef"].get("namespace") == namespace]
+
+
+def build() -> Programs:
+    """The programs, built from source where they are not there yet."""
+    built = subprocess.run([sys.executable, str(BUILD)], stdout=subprocess.PIPE, text=True, check=False)
+    if built.returncode:
+        raise RuntimeError(f"{BUILD.name} ended with {built.returncode}")
+    return Programs(Path(built.stdout.strip()))
+
+
+@contextmanager
+def control_plane(programs: Programs, folder: Path) -> Iterator[ControlPlane]:
+    """A control plane that is ready for requests; ended at the end."""
+    api_port, etcd_port, etcd_peer_port = free_ports(3)
+    plane = ControlPlane(
+        f"https://127.0.0.1:{api_port}", folder / "apiserver.crt", folder / "audit.log", programs, folder
+    )
+    with ExitStack() as processes:
+        processes.enter_context(_etcd(plane, etcd_port, etcd_peer_port))
+        processes.enter_context(_api_server(plane, etcd_port))
+        processes.enter_context(_controller_manager(plane))
+        yield plane
+
+
+@contextmanager
+def _etcd(plane: ControlPlane, port: int, peer_port: int) -> Iterator[None]:
+    client, peer = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{peer_port}"
+    command = [
+        plane.programs["etcd"],
+        f"--data-dir={plane.folder / 'etcd'}",
+        f"--listen-client-urls={client}",
+        f"--advertise-client-urls={client}",
+        f"--listen-peer-urls={peer}",
+        f"--initial-advertise-peer-urls={peer}",
+        f"--initial-cluster=default={peer}",
+        "--unsafe-no-fsync",  # nothing here outlives the session
+    ]
+    with running(command, plane.folder / "etcd.log", is_ready=lambda: is_listening(port)):
+        yield
+
+
+@contextmanager
+def _api_server(plane: ControlPlane, etcd_port: int) -> Iterator[None]:
+    folder = plane.folder
+    service_account_key = folder / "service-account.key"
+    service_account_key.write_bytes(_private_key())
+    tokens = folder / "tokens.csv"
+    tokens.write_text(
+        "".join(f'{plane.token(key)},{name},{key},"{",".join(groups)}"\n' for key, (name, groups) in USERS.items())
+    )
+    audit_policy = folder / "audit-policy.yaml"
+    audit_policy.write_text(yaml.safe_dump(AUDIT_POLICY))
+    plane.audit_log.touch()
+    command = [
+        plane.programs["kube-apiserver"],
+        f"--etcd-servers=http://127.0.0.1:{etcd_port}",
+        "--bind-address=127.0.0.1",
+        f"--secure-port={plane.url.rpartition(':')[2]}",
+        f"--cert-dir={folder}",
+        f"--service-account-key-file={service_account_key}",
+        f"--service-account-signing-key-file={service_account_key}",
+        "--service-account-issuer=https://kubernetes.default.svc",
+        "--service-cluster-ip-range=10.0.0.0/24",
+        f"--token-auth-file={tokens}",
+        "--authorization-mode=Node,RBAC",
+        "--enable-admission-plugins=NodeRestriction",
+        "--disable-admission-plugins=ServiceAccount",  # its token controller is not run
+        "--allow-privileged=true",
+        f"--audit-policy-file={audit_policy}",
+        f"--audit-log-path={plane.audit_log}",
+    ]
+    with running(command, folder / "kube-apiserver.log", is_ready=lambda: _is_ready(plane)):
+        yield
+
+
+@contextmanager
+def _controller_manager(plane: ControlPlane) -> Iterator[None]:
+    (port,) = free_ports(1)
+    command = [
+        plane.programs["kube-controller-manager"],
+        f"--kubeconfig={plane.kubeconfig('kube-controller-manager')}",
+        "--bind-address=127.0.0.1",
+        f"--secure-port={port}",
+        f"--cert-dir={plane.folder / 'kube-controller-manager'}",
+        "--leader-elect=false",
+        "--use-service-account-credentials=true",
+        f"--controllers={CONTROLLERS}",
+    ]
+    with running(command, plane.folder / "kube-controller-manager.log", is_ready=lambda: is_listening(port)):
+        yield
+
+
+def _private_key() -> bytes:
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+    )
+
+
+def _is_ready(plane: ControlPlane) -> bool:
+    if not plane.ca.exists():
+        return False
+    asking = urllib.request.Request(f"{plane.url}/readyz", headers={"Authorization": f"Bearer {plane.token('admin')}"})
+    try:
+        context = ssl.create_default_context(cafile=str(plane.ca))
+        with urllib.request.urlopen(asking, timeout=5, context=context) as answer:
+            return bool(answer.status == 200)
+    except (URLError, OSError):
+        return False

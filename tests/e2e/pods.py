@@ -1,0 +1,63 @@
+"""Pods as people write them, and what of a pod the tests look at."""
+
+from typing import Any
+
+Json = dict[str, Any]
+
+REQUESTS = "task-resources.io/requests"
+LIMITS = "task-resources.io/limits"
+PRIMARY_CONTAINER = "task-resources.io/primary-container"
+APPLIED = "task-resources.io/applied"
+
+
+def container(name: str = "main", *, limits: Json | None = None, requests: Json | None = None, **fields: Any) -> Json:
+    resources = {side: amounts for side, amounts in (("limits", limits), ("requests", requests)) if amounts is not None}
+    return {"name": name, "image": "registry.example/task", **({"resources": resources} if resources else {}), **fields}
+
+
+def sidecar(name: str, **amounts: Any) -> Json:
+    return container(name, restartPolicy="Always", **amounts)
+
+
+def pod(
+    *containers: Json,
+    name: str = "task",
+    init: list[Json] | None = None,
+    annotations: Json | None = None,
+    **spec: Any,
+) -> Json:
+    metadata = {"name": name, **({"annotations": annotations} if annotations else {})}
+    body: Json = {"containers": list(containers) or [container()], **spec}
+    if init:
+        body["initContainers"] = init
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": body}
+
+
+def deployment(template: Json, *, name: str = "tasks", replicas: int = 1) -> Json:
+    """A Deployment of this pod."""
+    labels = {"app": name}
+    metadata = {"labels": labels, "annotations": template["metadata"].get("annotations", {})}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": metadata, "spec": template["spec"]},
+        },
+    }
+
+
+def all_containers(given: Json) -> list[Json]:
+    return [*given["spec"]["containers"], *given["spec"].get("initContainers", ())]
+
+
+def resources(given: Json) -> Json:
+    """The resources of each container by its name; of the pod level under "pod"."""
+    found = {each["name"]: each.get("resources", {}) for each in all_containers(given)}
+    return found | ({"pod": given["spec"]["resources"]} if "resources" in given["spec"] else {})
+
+
+def annotations(given: Json) -> dict[str, str]:
+    return given["metadata"].get("annotations") or {}

@@ -1,0 +1,135 @@
+"""Registers the webhook as examples/webhook-configuration.yaml says, and others to see what happens beside it."""
+
+import base64
+import json
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any, Literal
+
+import yaml
+
+from tests.e2e.cluster import Cluster
+from tests.e2e.pods import container, pod
+from tests.e2e.processes import eventually
+from tests.e2e.service import Certificates, Service
+
+Json = dict[str, Any]
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "webhook-configuration.yaml"
+MUTATING = "mutate.task-resources.io"
+VALIDATING = "validate.task-resources.io"
+
+
+def register(cluster: Cluster, service: Service) -> None:
+    """Registers the example's webhooks and waits until the API server asks both.
+
+    Changed are only what everybody has to change, and `failurePolicy`: a failure shall be seen.
+    """
+    mutating, validating = yaml.safe_load_all(EXAMPLE.read_text())
+    for configuration in (mutating, validating):
+        for webhook in configuration["webhooks"]:
+            path = webhook["clientConfig"]["service"]["path"]
+            webhook["clientConfig"] = _client_config(service.url + path, service.certificates)
+            webhook["failurePolicy"] = "Fail"
+    cluster.registry.create_mutating_webhook_configuration(mutating)
+    cluster.registry.create_validating_webhook_configuration(validating)
+    _wait_until_asked(cluster)
+
+
+def _wait_until_asked(cluster: Cluster) -> None:
+    namespace = cluster.namespace()
+    wanted = {f"{webhook}/mode" for webhook in (MUTATING, VALIDATING)}
+
+    def asked() -> bool:
+        cluster.try_out(namespace, pod())
+        return any(wanted <= event.get("annotations", {}).keys() for event in cluster.plane.audit_events(namespace))
+
+    eventually(asked, "the API server asks both webhooks")
+
+
+def _client_config(url: str, certificates: Certificates) -> Json:
+    return {"url": url, "caBundle": base64.b64encode(certificates.authority.read_bytes()).decode()}
+
+
+@contextmanager
+def another_webhook(
+    cluster: Cluster,
+    namespace: str,
+    patch: Callable[[Json], list[Json]],
+    *,
+    reinvocation: Literal["Never", "IfNeeded"] = "Never",
+) -> Iterator[None]:
+    """A mutating webhook of somebody else, ordered after ours, that patches the pods of one namespace."""
+    certificates = cluster.service.certificates
+    name = f"zz-{namespace}"
+    with _server(certificates, patch) as url:
+        configuration = {
+            "metadata": {"name": name},
+            "webhooks": [
+                {
+                    "name": "another.webhook.example",
+                    "admissionReviewVersions": ["v1"],
+                    "clientConfig": _client_config(url, certificates),
+                    "rules": [
+                        {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
+                    ],
+                    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+                    "sideEffects": "None",
+                    "reinvocationPolicy": reinvocation,
+                }
+            ],
+        }
+        cluster.registry.create_mutating_webhook_configuration(configuration)
+        try:
+            eventually(lambda: _is_asked(cluster, namespace, name), "the API server asks the other webhook")
+            yield
+        finally:
+            cluster.registry.delete_mutating_webhook_configuration(name)
+
+
+def _is_asked(cluster: Cluster, namespace: str, configuration: str) -> bool:
+    cluster.try_out(namespace, pod(container(limits={"cpu": "1", "memory": "1Gi"})))
+    return any(
+        json.loads(text)["configuration"] == configuration
+        for event in cluster.plane.audit_events(namespace)
+        for key, text in event.get("annotations", {}).items()
+        if key.startswith("mutation.webhook.admission.k8s.io/")
+    )
+
+
+@contextmanager
+def _server(certificates: Certificates, patch: Callable[[Json], list[Json]]) -> Iterator[str]:
+    class Answers(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["request"]
+            operations = patch(request["object"])
+            response: Json = {"uid": request["uid"], "allowed": True}
+            if operations:
+                response |= {
+                    "patchType": "JSONPatch",
+                    "patch": base64.b64encode(json.dumps(operations).encode()).decode(),
+                }
+            review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(json.dumps(review).encode())
+
+        def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - as in BaseHTTPRequestHandler
+            """Says nothing."""
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificates.pair)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield f"https://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
+            thread.join()

@@ -1,0 +1,142 @@
+"""Resizing a pod that runs: it may not be raised above a maximum, and is never shrunk by us."""
+
+from typing import Any
+
+import pytest
+
+from tests.e2e.cluster import Cluster
+from tests.e2e.control_plane import NODE
+from tests.e2e.pods import annotations, container, pod, resources
+from tests.e2e.registration import MUTATING
+
+pytestmark = pytest.mark.e2e
+
+Json = dict[str, Any]
+
+GIVEN: Json = {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "2", "memory": "2Gi"}}
+
+
+def run(cluster: Cluster, namespace: str, task: Json) -> Json:
+    """The pod as a kubelet would have it after it started its containers."""
+    task = {**task, "spec": {**task["spec"], "nodeName": NODE}}
+    stored = cluster.created(namespace, task)
+    statuses = [
+        {
+            "name": name,
+            "image": "registry.example/task",
+            "imageID": "",
+            "ready": True,
+            "started": True,
+            "restartCount": 0,
+            "state": {"running": {}},
+            "resources": amounts,
+            "allocatedResources": amounts.get("requests", {}),
+        }
+        for name, amounts in resources(stored).items()
+        if name != "pod"
+    ]
+    status = {"phase": "Running", "containerStatuses": statuses}
+    cluster.core.patch_namespaced_pod_status("task", namespace, {"status": status})
+    return cluster.stored(namespace)
+
+
+def outgrown(cluster: Cluster, policy: str, task: Json) -> str:
+    """A namespace that opted in when this pod, larger than its policy allows, ran already."""
+    namespace = cluster.namespace(policy, labels={})
+    before = run(cluster, namespace, task)
+    cluster.opt_in(namespace)
+    assert resources(cluster.stored(namespace)) == resources(before)
+    return namespace
+
+
+def test_a_resize_above_the_maximum_stops_at_the_maximum(cluster: Cluster) -> None:
+    namespace = cluster.namespace()
+    before = run(cluster, namespace, pod(container(**GIVEN)))
+    answer = cluster.resize(namespace, "task", {"main": {"limits": {"cpu": "6", "memory": "3Gi"}}})
+    assert answer.status == 200
+    assert answer.warnings == ("main: limits.cpu changed from 6 to 4 (maximum, policy platform)",)
+    stored = cluster.stored(namespace)
+    assert resources(stored) == {"main": {**GIVEN, "limits": {"cpu": "4", "memory": "3Gi"}}}
+    assert annotations(stored) == annotations(before)
+
+
+def test_a_resize_within_the_maximum_is_not_touched(cluster: Cluster) -> None:
+    namespace = cluster.namespace()
+    run(cluster, namespace, pod(container(**GIVEN)))
+    resized = {"requests": {"cpu": "1500m", "memory": "1Gi"}, "limits": {"cpu": "3", "memory": "2Gi"}}
+    answer = cluster.resize(namespace, "task", {"main": resized})
+    assert (answer.status, answer.warnings) == (200, ())
+    assert resources(cluster.stored(namespace)) == {"main": resized}
+
+
+def test_a_guaranteed_pod_stays_guaranteed(cluster: Cluster) -> None:
+    namespace = cluster.namespace()
+    amounts = {"cpu": "2", "memory": "2Gi"}
+    run(cluster, namespace, pod(container(limits=amounts, requests=amounts)))
+    raised = {"cpu": "8", "memory": "2Gi"}
+    assert cluster.resize(namespace, "task", {"main": {"limits": raised, "requests": raised}}).status == 200
+    stored = cluster.stored(namespace)
+    bounded = {"cpu": "4", "memory": "2Gi"}
+    assert resources(stored) == {"main": {"limits": bounded, "requests": bounded}}
+    assert stored["status"]["qosClass"] == "Guaranteed"
+
+
+def test_a_resize_is_refused_where_the_policy_refuses(cluster: Cluster) -> None:
+    namespace = cluster.namespace("strict")
+    run(cluster, namespace, pod(container(**GIVEN)))
+    answer = cluster.resize(namespace, "task", {"main": {"limits": {"cpu": "6"}}})
+    assert answer.status == 422
+    for part in (MUTATING, "main", "limits.cpu", "6", "4", "policy platform", "#strict-team"):
+        assert part in answer.message
+    assert resources(cluster.stored(namespace)) == {"main": GIVEN}
+
+
+@pytest.mark.parametrize("policy", ["platform", "strict"])
+def test_a_pod_that_exceeds_the_maximum_already_is_never_shrunk(cluster: Cluster, policy: str) -> None:
+    large: Json = {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "6", "memory": "2Gi"}}
+    namespace = outgrown(cluster, policy, pod(container(**large)))
+    answer = cluster.resize(namespace, "task", {"main": {"limits": {"memory": "3Gi"}}})
+    assert (answer.status, answer.warnings) == (200, ())
+    assert resources(cluster.stored(namespace))["main"]["limits"] == {"cpu": "6", "memory": "3Gi"}
+    answer = cluster.resize(namespace, "task", {"main": {"limits": {"cpu": "5"}}})
+    assert (answer.status, answer.warnings) == (200, ())
+    assert resources(cluster.stored(namespace))["main"]["limits"] == {"cpu": "5", "memory": "3Gi"}
+
+
+def test_a_pod_that_exceeds_the_maximum_already_does_not_grow_further(cluster: Cluster) -> None:
+    large: Json = {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "6", "memory": "2Gi"}}
+    namespace = outgrown(cluster, "platform", pod(container(**large)))
+    answer = cluster.resize(namespace, "task", {"main": {"limits": {"cpu": "7"}}})
+    assert answer.status == 200
+    assert [text for text in answer.warnings if "from 7 to 6" in text]
+    assert resources(cluster.stored(namespace)) == {"main": large}
+
+
+def test_a_resize_that_takes_the_pod_above_its_total_is_refused(cluster: Cluster) -> None:
+    namespace = cluster.namespace("total")
+    amounts = {"cpu": "2", "memory": "1Gi"}
+    run(cluster, namespace, pod(container("main", limits=amounts), container("helper", limits=amounts)))
+    raised = {"limits": {"cpu": "4500m"}, "requests": {"cpu": "4500m"}}
+    assert cluster.resize(namespace, "task", {"main": {"limits": {"cpu": "4"}, "requests": {"cpu": "4"}}}).status == 200
+    answer = cluster.resize(namespace, "task", {"helper": raised})
+    assert answer.status == 422
+    assert "pod's maximum 6" in answer.message
+
+
+def test_a_resize_of_the_pod_level_is_bounded(cluster: Cluster) -> None:
+    namespace = cluster.namespace("total")
+    level = {"requests": {"cpu": "2", "memory": "2Gi"}, "limits": {"cpu": "4", "memory": "4Gi"}}
+    run(cluster, namespace, pod(container(requests={"cpu": "1", "memory": "1Gi"}), resources=level))
+    answer = cluster.resize(namespace, "task", {"pod": {"limits": {"cpu": "9"}}})
+    assert answer.status == 200, answer.message
+    assert resources(cluster.stored(namespace))["pod"] == {**level, "limits": {"cpu": "6", "memory": "4Gi"}}
+
+
+def test_annotations_defaults_and_minima_do_not_concern_a_resize(cluster: Cluster) -> None:
+    namespace = cluster.namespace("generous")
+    asked = {"task-resources.io/limits": "cpu=3"}
+    amounts: Json = {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "3", "memory": "2Gi"}}
+    run(cluster, namespace, pod(container(**amounts), annotations=asked))
+    resized = {"limits": {"cpu": "2", "memory": "2Gi"}, "requests": {"cpu": "10m", "memory": "1Mi"}}
+    assert cluster.resize(namespace, "task", {"main": resized}).status == 200
+    assert resources(cluster.stored(namespace)) == {"main": resized}
