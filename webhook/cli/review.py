@@ -13,20 +13,23 @@ import click
 import jsonpatch
 import yaml
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from webhook.admission import InvalidReview, decode, encode, patch_json
-from webhook.cli.options import namespace_labels_option, policy_option, project_options, project_rule
+from webhook.cli.options import (
+    namespace_labels_option,
+    policies_or_exit,
+    policy_option,
+    project_options,
+    project_rule,
+)
 from webhook.decision import SKIPPED, Decision
-from webhook.explain import Change
+from webhook.explain import Change, fit_warnings, warnings_of
 from webhook.manifests import Json, Reviewable, UnusableInput, read_documents, reviewable, reviewed_pod
-from webhook.policy_document import InvalidPolicies
 from webhook.projects import DOMAIN_LABEL, PROJECT_LABEL, Scope
 from webhook.quantity import quantity
 from webhook.resources import InvalidPod
 from webhook.snapshot import Snapshot
-from webhook.sources.policy_files import load_policies
 
 Output = Literal["text", "diff", "json", "yaml", "patch", "response"]
 FailOn = Literal["denied", "changed", "warning"]
@@ -106,18 +109,13 @@ def review(
     labels = namespace_labels | {
         key: value for key, value in ((PROJECT_LABEL, project), (DOMAIN_LABEL, domain)) if value is not None
     }
-    try:
-        policies = load_policies(policy_paths)
-    except InvalidPolicies as error:
-        for line in error.errors:
-            click.echo(line, err=True)
-        sys.exit(2)
-    reviewer = Reviewer(Snapshot(policies, project_rule(namespace_template, domains)), namespace, labels)
+    rule = project_rule(namespace_template, domains)
+    reviewer = Reviewer(Snapshot(policies_or_exit(policy_paths), rule), namespace, labels)
     reviews = [result for source in files or ("-",) for result in reviewer.review_source(source)]
     print_reviews(reviews, output, summary=summary, color=color)
     for error_text in reviewer.errors:
         click.echo(f"Error: {error_text}", err=True)
-    sys.exit(2 if reviewer.errors else exit_status(reviews, fail_on))
+    raise click.exceptions.Exit(2 if reviewer.errors else exit_status(reviews, fail_on))
 
 
 class Reviewer:
@@ -135,15 +133,9 @@ class Reviewer:
             self.errors.append(f"{source}: {error.strerror}")
             return []
         name = "standard input" if source == "-" else source
-        results = []
-        try:
-            for document in read_documents(name, text):
-                result = self._review_document(name, document)
-                if result is not None:
-                    results.append(result)
-        except UnusableInput as error:
-            self.errors.append(str(error))
-        return results
+        documents = read_documents(name, text, lambda error: self.errors.append(str(error)))
+        results = (self._review_document(name, document) for document in documents)
+        return [result for result in results if result is not None]
 
     def _review_document(self, source: str, document: Json) -> Reviewed | None:
         try:
@@ -186,12 +178,13 @@ def print_reviews(reviews: Sequence[Reviewed], output: Output, *, summary: bool,
             highlight=False,
             soft_wrap=True,
             force_terminal={"always": True, "never": False}.get(color),
-            no_color=color == "never",
+            no_color={"always": False, "never": True}.get(color),
         )
         for result in () if summary else reviews:
             _print_text(console, result)
         if summary:
             _print_summary(console, reviews)
+        _print_bugs(reviews)
         if any(result.item.body is not None and not result.item.is_admission_review for result in reviews):
             click.echo(NOTE, err=True)
         return
@@ -204,10 +197,18 @@ def print_reviews(reviews: Sequence[Reviewed], output: Output, *, summary: bool,
     else:
         for result in reviews:
             _print_line(result, output)
+    _print_bugs(reviews)
     if output != "json":
         _print_remarks(reviews)
         if summary:
             click.echo(json.dumps(_totals(reviews), indent=2), err=True)
+
+
+def _print_bugs(reviews: Iterable[Reviewed]) -> None:
+    """Where our own result would be refused by the API server (R13)."""
+    for result in reviews:
+        for found in result.decision.invalid:
+            click.echo(f"{result.title}: a bug of the webhook, please report it: {found}", err=True)
 
 
 def _print_line(result: Reviewed, output: Output) -> None:
@@ -227,8 +228,15 @@ def _print_remarks(reviews: Iterable[Reviewed]) -> None:
             click.echo(f"{result.title}: denied: {result.decision.denial.message}", err=True)
 
 
+class _Dumper(yaml.SafeDumper):
+    """Writes what is there twice twice: anchors are for people."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - PyYAML's signature
+        return True
+
+
 def _yaml_documents(objects: Sequence[Json]) -> str:
-    return str(yaml.safe_dump_all(objects, sort_keys=False, width=10_000, explicit_start=len(objects) > 1))
+    return str(yaml.dump_all(objects, Dumper=_Dumper, sort_keys=False, width=10_000, explicit_start=len(objects) > 1))
 
 
 _STYLES = {"unchanged": "green", "changed": "yellow", "denied": "red", "skipped": "dim"}
@@ -242,41 +250,52 @@ def _print_text(console: Console, result: Reviewed) -> None:
     )
     if decision.denial is not None:
         console.print(Text(f"  {decision.denial.message}", style="red"))
-    if decision.changes:
-        console.print(_table(decision.changes))
-    for warning in result.item.warnings if decision.changes else result.warnings:
-        console.print(Text(f"  Warning: {warning}", style="yellow"))
+    for index, line in enumerate(_table(decision.changes)):
+        console.print(Text(line, style="" if index else "dim"))
+    # What a change says already is no warning of its own here.
+    said = fit_warnings(warnings_of(decision.changes, decision.mode))
+    for warning in result.warnings:
+        if warning not in said:
+            console.print(Text(f"  Warning: {warning}", style="yellow"))
     for line in _diff(result):
         style = "green" if line.startswith("+") else "red" if line.startswith("-") else "dim"
         console.print(Text(line.rstrip("\n"), style=style))
     console.print()
 
 
-def _table(changes: Sequence[Change]) -> Table:
-    table = Table(box=None, padding=(0, 2), pad_edge=True, header_style="dim")
-    for heading in ("CONTAINER", "RESOURCE", "SIDE", "FROM", "TO", "REASON", "POLICY"):
-        table.add_column(heading, no_wrap=True)
-    for change in changes:
-        reason = change.rule if change.asked is None else f"{change.rule} (asked {change.asked})"
-        table.add_row(
-            change.container or "(pod)",
-            change.resource,
-            change.side,
-            change.before or "-",
-            change.after or "-",
-            reason,
-            f"{change.policy} ({change.scope})" if change.policy else "-",
-        )
-    return table
+def _table(changes: Sequence[Change]) -> list[str]:
+    head = [("CONTAINER", "RESOURCE", "SIDE", "FROM", "TO", "REASON", "POLICY")] if changes else []
+    return aligned([*head, *map(_cells, changes)])
+
+
+def _cells(change: Change) -> tuple[str, ...]:
+    return (
+        change.container or "(pod)",
+        change.resource,
+        change.side,
+        change.before or "-",
+        change.after or "-",
+        change.rule if change.asked is None else f"{change.rule} (asked {change.asked})",
+        f"{change.policy} ({change.scope})" if change.policy else "-",
+    )
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines with two spaces before and between the columns; never cut, whatever the terminal's width."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
 
 
 def _diff(result: Reviewed) -> list[str]:
     """A unified diff of the object, without the annotations that the webhook writes for itself."""
     if result.before is None or result.after is None or result.before == result.after:
         return []
+    # A patch changes nothing in the metadata but these annotations.
+    noted = {**result.after, "metadata": result.before["metadata"]}
     before, after = (
-        yaml.safe_dump(result.item.with_pod(pod), sort_keys=False, width=10_000).splitlines(keepends=True)
-        for pod in (result.before, result.after)
+        _yaml_documents([result.item.with_pod(pod)]).splitlines(keepends=True) for pod in (result.before, noted)
     )
     return list(difflib.unified_diff(before, after, result.item.source, f"{result.item.source} (reviewed)"))
 
@@ -346,12 +365,9 @@ def _print_summary(console: Console, reviews: Sequence[Reviewed]) -> None:
     totals = _totals(reviews)
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in sorted(totals["outcomes"].items()))
     console.print(Text(f"{totals['pods']} pods: {outcomes or 'none'}", style="bold"))
-    table = Table(box=None, padding=(0, 2), header_style="dim")
-    for heading in ("PROJECT", "RESOURCE", "RULE", "CHANGES"):
-        table.add_column(heading, no_wrap=True)
-    for row in totals["changes"]:
-        table.add_row(row["project"] or "-", row["resource"], row["rule"], str(row["count"]))
-    if totals["changes"]:
-        console.print(table)
+    head = [("PROJECT", "RESOURCE", "RULE", "CHANGES")] if totals["changes"] else []
+    rows = [(row["project"] or "-", row["resource"], row["rule"], str(row["count"])) for row in totals["changes"]]
+    for line in aligned([*head, *rows]):
+        console.print(Text(line))
     for row in totals["requests"]:
-        console.print(f"requests.{row['resource']} {row['direction']} by {row['by']}")
+        console.print(Text(f"requests.{row['resource']} {row['direction']} by {row['by']}"))
