@@ -11,7 +11,7 @@ from typing import Literal
 from webhook.annotations import NOTHING
 from webhook.effective import Bound, EffectivePolicy, Origin
 from webhook.pod import Quantities, Resources
-from webhook.quantity import ZERO, InvalidQuantity, Quantity, UncomputableQuantity, parse_json_quantity
+from webhook.quantity import ZERO, Quantity, UncomputableQuantity, parse_json_quantity
 from webhook.resource_names import COMPUTE, is_container_resource, is_native, unit_nanos
 
 Side = Literal["limits", "requests"]
@@ -102,8 +102,16 @@ class ContainerResources:
                 before[name] = parse_json_quantity(bytes(raw))
             except UncomputableQuantity:
                 self.uncomputable.add(name)
-            except (InvalidQuantity, ValueError) as error:
-                raise InvalidPod(f"{self.path[1:].replace('/', '.')}.{side}.{name}: {error}") from error
+            except ValueError as error:
+                raise InvalidPod(f"{self.field}.{side}[{name[:80]}]: {error}") from error
+
+    @property
+    def field(self) -> str:
+        """The path of its resources as the API server writes it: spec.containers[0].resources."""
+        if self.kind == "pod":
+            return "spec.resources"
+        _, spec, containers, index = self.path.split("/")
+        return f"{spec}.{containers}[{index}].resources"
 
     def set(self, side: Side, resource: str, value: Quantity, reason: Reason) -> None:
         """Gives the resource a value and remembers why; a value it has already keeps its text and its reason."""
@@ -246,7 +254,8 @@ def _decide_compute(
     if request is not None and not request.nanos and limit is None:
         request = None
 
-    if asked_request is not None or asked_limit is not None:
+    is_annotated = asked_request is not None or asked_limit is not None
+    if is_annotated:
         limit, request = _apply_annotation(container, resource, limit, request, asked_limit, asked_request)
 
     stays_absent = resource in pod_level.limits and (
@@ -262,7 +271,7 @@ def _decide_compute(
     if bound is not None:
         limit, request = _bound(container, resource, case, bound, stays_absent, limit, request)
     # Where no rule has a say the pod is the API server's to refuse.
-    has_say = bound is not None or ("limits", resource) in container.reasons
+    has_say = bound is not None or is_annotated or ("limits", resource) in container.reasons
     if has_say and limit is not None and request is not None and request.nanos > limit.nanos:
         request = limit.rounded_down(unit_nanos(resource))
         container.set("requests", resource, request, Reason("request-within-limit"))

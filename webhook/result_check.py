@@ -48,17 +48,9 @@ def _written(error: FieldError, containers: Sequence[ContainerResources]) -> boo
 
 
 def _is_of(error: FieldError, container: ContainerResources) -> bool:
-    return error.path.startswith(_field(container))
+    return error.path.startswith(container.field)
 
 
 def _stored(container: ContainerResources) -> StoredResources:
     is_sidecar = container.kind == "sidecar"
-    return StoredResources(_field(container), container.requests, container.limits, is_sidecar=is_sidecar)
-
-
-def _field(container: ContainerResources) -> str:
-    """The path of its resources as the API server writes it: spec.containers[0].resources."""
-    if container.kind == "pod":
-        return "spec.resources"
-    _, spec, field, index = container.path.split("/")
-    return f"{spec}.{field}[{index}].resources"
+    return StoredResources(container.field, container.requests, container.limits, is_sidecar=is_sidecar)

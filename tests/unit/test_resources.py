@@ -31,6 +31,8 @@ CASES = [
     ("R1-memory-rounds-up-to-a-byte", main(), {LIMITS: "memory=0.5"}, "{}", amounts("memory=1", "memory=1")),
     ("R2-annotated-request-raises-limit", main("cpu=2", "cpu=1"), {REQUESTS: "cpu=3"}, "{}", amounts("cpu=3", "cpu=3")),
     ("R2-annotated-limit-lowers-request", main("cpu=2", "cpu=2"), {LIMITS: "cpu=1"}, "{}", amounts("cpu=1", "cpu=1")),
+    ("R2-annotated-request-above-annotated-limit-is-lowered", main(), {LIMITS: "cpu=1", REQUESTS: "cpu=2"}, "{}",
+     amounts("cpu=1", "cpu=1")),
     # R3: defaults
     ("R3-neither-default-request-and-maximum", main(), None,
      "container: {defaultRequest: {cpu: 500m}, max: {cpu: '4'}}", amounts("cpu=4", "cpu=500m")),
