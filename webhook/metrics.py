@@ -32,7 +32,8 @@ class Metrics:
     """All series of one server, in a registry of its own."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # a second series for each, which Prometheus' text format has no use for
+        # A second series for each, which Prometheus' text format has no use for.
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # it ships without a type
         self.registry = CollectorRegistry(auto_describe=True)
         ProcessCollector(registry=self.registry)
         labels = ("endpoint", "operation", "outcome", "mode", "dry_run")

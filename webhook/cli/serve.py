@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import os
 import socket
 import sys
 import time
@@ -174,7 +175,9 @@ def _listening(option: str, host: str, port: int) -> socket.socket:
     try:
         return listen(host, port)
     except OSError as error:
-        raise click.ClickException(f"{option} {port}: cannot listen on {host}: {error.strerror}") from error
+        # Python's own text repeats the address.
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        raise click.ClickException(f"{option} {port}: cannot listen on {host}: {reason}") from error
 
 
 def _checks(load: Load, pair: ServingPair) -> Checks:

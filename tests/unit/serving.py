@@ -1,0 +1,144 @@
+"""A server as it is deployed: a process, real TLS and real connections, for tests of what no ASGI app can show."""
+
+import json
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import httpx
+
+from webhook.certificates import ensure_certificates
+
+POLICY = """\
+apiVersion: task-resources.io/v1alpha1
+kind: TaskResourcePolicy
+metadata: {name: platform}
+spec: {container: {max: {cpu: "4"}}}
+"""
+SECONDS = 30.0
+
+
+@dataclass
+class Server:
+    """A running `task-resources serve`."""
+
+    process: "subprocess.Popen[str]"
+    folder: Path
+    port: int
+    management_port: int
+
+    @property
+    def url(self) -> str:
+        return f"https://localhost:{self.port}"
+
+    @property
+    def tls(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=self.folder / "ca.crt")
+
+    def client(self) -> httpx.Client:
+        """Keeps one connection alive, as the API server does."""
+        return httpx.Client(base_url=self.url, verify=self.tls, headers={"content-type": "application/json"})
+
+    def connect(self) -> ssl.SSLSocket:
+        """A connection for what no client library would send."""
+        plain = socket.create_connection(("127.0.0.1", self.port), timeout=SECONDS)
+        return self.tls.wrap_socket(plain, server_hostname="localhost")
+
+    def ready(self) -> httpx.Response:
+        return httpx.get(f"http://127.0.0.1:{self.management_port}/readyz?verbose")
+
+    def stop(self) -> int:
+        """The exit code after SIGTERM."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(SECONDS)
+
+
+def arguments(folder: Path, *options: str) -> list[str]:
+    """The command line of a server on free ports, with certificates and a policy in the folder."""
+    ensure_certificates(folder, ["localhost"])
+    (folder / "policy.yaml").write_text(POLICY)
+    pair = ["--tls-cert", str(folder / "tls.crt"), "--tls-key", str(folder / "tls.key")]
+    where = ["--host", "127.0.0.1", "--port", "0", "--management-port", "0"]
+    program = [sys.executable, "-m", "webhook", "serve"]
+    return [*program, "--policy", str(folder / "policy.yaml"), *pair, *where, *options]
+
+
+@contextmanager
+def running(folder: Path, *options: str) -> Iterator[Server]:
+    """A server that is ready."""
+    process = subprocess.Popen(arguments(folder, *options), stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        port, management_port = _ports(process.stderr)
+        server = Server(process, folder, port, management_port)
+        _wait_until_ready(server)
+        yield server
+    finally:
+        process.kill()
+        process.communicate(timeout=SECONDS)
+
+
+def _ports(output: IO[str]) -> tuple[int, int]:
+    """It says where it listens once it does."""
+    for line in output:
+        found = re.search(r"reviews on https://[^ ]*:(\d+), probes and metrics on http://[^ ]*:(\d+)", line)
+        if found:
+            return int(found[1]), int(found[2])
+    raise AssertionError("the server ended before it listened")
+
+
+def _wait_until_ready(server: Server) -> None:
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        try:
+            if server.ready().status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.02)
+    raise AssertionError("the server is not ready")
+
+
+def http(body: bytes, *, path: str = "/mutate?timeout=2s", extra: str = "") -> bytes:
+    """A request as the API server sends it, head and body in one piece."""
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: kube-apiserver-admission\r\nAccept: */*\r\n"
+        f"Content-Length: {len(body)}\r\nContent-Type: application/json\r\nAccept-Encoding: gzip\r\n{extra}\r\n"
+    )
+    return head.encode() + body
+
+
+@dataclass
+class Answer:
+    """One HTTP response, read from a raw connection."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def uid(self) -> str:
+        uid: str = json.loads(self.body)["response"]["uid"]
+        return uid
+
+
+def read_answer(stream: IO[bytes]) -> Answer | None:
+    """The next response; None where the connection was closed instead."""
+    status_line = stream.readline()
+    if not status_line:
+        return None
+    headers = {}
+    while line := stream.readline().strip():
+        name, _, value = line.decode().partition(": ")
+        headers[name.lower()] = value
+    return Answer(int(status_line.split()[1]), headers, stream.read(int(headers["content-length"])))

@@ -1,0 +1,457 @@
+"""The service over HTTP: what the API server, a kubelet and Prometheus get as answers (section 7)."""
+
+import asyncio
+import base64
+import io
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.unit.deciding import container, pod, policy_set, review_body
+from webhook.app import (
+    LARGEST_BODIES_BYTES,
+    LARGEST_BODY_BYTES,
+    Checks,
+    Load,
+    Reviews,
+    is_json,
+    management_app,
+    review_app,
+    seconds_to_answer,
+)
+from webhook.logs import LogFormat, LogLevel, ReviewLog
+from webhook.metrics import MOST_RESOURCES, Metrics
+from webhook.snapshot import Snapshot
+
+UID = "705ab4f5-6393-11e8-b7cc-42010a800002"
+CAP = "container: {max: {cpu: '4'}}"
+DENY = "{onExceed: Deny, contact: '#ml', container: {max: {cpu: '4'}}}"
+TOO_MUCH = pod(container(limits={"cpu": "8"}))
+FINE = pod(container(limits={"cpu": "2"}))
+JSON = {"content-type": "application/json"}
+
+
+class BrokenSnapshot(Snapshot):
+    """What a bug looks like from outside."""
+
+    def decide(self, *_: Any, **__: Any) -> Any:
+        raise LookupError("this is a bug")
+
+
+@dataclass
+class Service:
+    """The review app and what it writes to."""
+
+    reviews: Reviews
+    load: Load
+    lines: io.BytesIO
+
+    def post(self, body: bytes | AsyncIterator[bytes], path: str = "/mutate", **headers: str) -> httpx.Response:
+        return request(review_app(self.reviews, self.load), "POST", path, content=body, headers=headers or JSON)
+
+    def log(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.lines.getvalue().splitlines()]
+
+    def samples(self) -> dict[str, float]:
+        """Every series, by its name and labels."""
+        families = text_string_to_metric_families(self.reviews.metrics.exposition().decode())
+        return {
+            f"{sample.name}{json.dumps(sample.labels, sort_keys=True) if sample.labels else ''}": sample.value
+            for family in families
+            for sample in family.samples
+        }
+
+    def value(self, name: str, **labels: str) -> float:
+        return self.samples()[f"task_resources_{name}{json.dumps(labels, sort_keys=True) if labels else ''}"]
+
+
+def request(app: FastAPI, method: str, path: str, **options: Any) -> httpx.Response:
+    """What the app answers."""
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="https://webhook") as client:
+            return await client.request(method, path, **options)
+
+    return asyncio.run(ask())
+
+
+def service(
+    *specs: str,
+    snapshot: Snapshot | None = None,
+    most_in_flight: int = 256,
+    log_format: LogFormat = "json",
+    level: LogLevel = "info",
+) -> Service:
+    lines = io.BytesIO()
+    reviews = Reviews(snapshot or Snapshot(policy_set(*specs)), Metrics(), ReviewLog(lines, log_format, level))
+    return Service(reviews, Load(most_in_flight, "serving"), lines)
+
+
+def test_a_pod_that_obeys_is_allowed_without_a_patch() -> None:
+    answer = service(CAP).post(review_body(FINE))
+    policy = policy_set(CAP).hash
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    assert answer.content == (
+        b'{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{"uid":"' + UID.encode() + b'",'
+        b'"allowed":true,"auditAnnotations":{"mode":"Enforce","policy":"' + policy.encode() + b'"}}}'
+    )
+
+
+def test_a_changed_pod_is_allowed_with_a_patch_its_type_and_warnings() -> None:
+    response = service(CAP).post(review_body(TOO_MUCH)).json()["response"]
+    patch = json.loads(base64.b64decode(response["patch"], validate=True))
+    assert (response["uid"], response["allowed"], response["patchType"]) == (UID, True, "JSONPatch")
+    assert {"op": "add", "path": "/spec/containers/0/resources/limits/cpu", "value": "4"} in patch
+    assert response["warnings"][0] == "main: limits.cpu changed from 8 to 4 (maximum, policy policy-0)"
+
+
+def test_a_refused_pod_gets_422_invalid_and_no_causes() -> None:
+    answer = service(DENY).post(review_body(TOO_MUCH))
+    assert answer.status_code == 200
+    assert answer.json()["response"] | {"auditAnnotations": None} == {
+        "uid": UID,
+        "allowed": False,
+        "status": {
+            "code": 422,
+            "reason": "Invalid",
+            "message": 'container "main": limits.cpu 8 is above the maximum 4; container "main": requests.cpu 8 is '
+            "above the maximum 4 (project flytesnacks, domain development; policy policy-0; to ask for more: #ml)",
+        },
+        "auditAnnotations": None,
+    }
+
+
+def test_the_second_look_refuses_what_exceeds_a_maximum_and_never_patches() -> None:
+    response = service(CAP).post(review_body(TOO_MUCH), "/validate").json()["response"]
+    assert (response["allowed"], response["status"]["code"], "patch" in response) == (False, 422, False)
+
+
+def test_an_object_that_is_no_pod_is_allowed() -> None:
+    deployment = {"group": "apps", "version": "v1", "kind": "Deployment"}
+    body = review_body({"spec": {"containers": "none of ours"}}, kind=deployment)
+    assert service(CAP).post(body).json()["response"] == {"uid": UID, "allowed": True}
+
+
+REFUSED_BODIES = [
+    ("empty", b"", "the body is no AdmissionReview"),
+    ("not-json", b"\x00\xff", "the body is no AdmissionReview"),
+    ("not-utf8", b'{"kind": "\xff"}', "the body is no AdmissionReview"),
+    ("a-list", b"[]", "the body is no AdmissionReview"),
+    ("another-kind", b'{"apiVersion": "v1", "kind": "Pod"}', "the body is 'v1 Pod'; accepted: admission.k8s.io/v1"),
+    ("v1beta1", b'{"apiVersion": "admission.k8s.io/v1beta1", "kind": "AdmissionReview"}', "accepted: admission.k8s.io"),
+    ("no-request", b'{"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"}', "has no request.uid"),
+    ("deep", b'{"request": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "the body is no AdmissionReview"),
+    (
+        "quantity",
+        review_body(pod(container(limits={"cpu": "1,5"}))),
+        "spec.containers[0].resources.limits[cpu]: '1,5' is not a",
+    ),
+]
+
+
+@pytest.mark.parametrize(("body", "part"), [case[1:] for case in REFUSED_BODIES], ids=[c[0] for c in REFUSED_BODIES])
+def test_what_is_no_review_is_answered_400_with_one_line(body: bytes, part: str) -> None:
+    refusing = service(CAP)
+    answer = refusing.post(body)
+    assert (answer.status_code, answer.headers["content-type"]) == (400, "text/plain; charset=utf-8")
+    assert part in answer.text
+    assert answer.text.count("\n") == 1
+    assert len(answer.content) < 1000
+    assert refusing.value("refused_requests_total", code="400") == 1
+    assert refusing.post(review_body(FINE)).status_code == 200
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/yaml", "application/jsonx", ""])
+def test_another_content_type_is_answered_415(content_type: str) -> None:
+    answer = service(CAP).post(review_body(FINE), **{"content-type": content_type})
+    assert (answer.status_code, answer.text) == (
+        415,
+        f"content type {content_type!r}; accepted: application/json\n",
+    )
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/json; charset=utf-8", "Application/JSON", "application/json ;a=b"]
+)
+def test_json_may_have_parameters(content_type: str) -> None:
+    assert is_json(content_type.encode())
+    assert service(CAP).post(review_body(FINE), **{"content-type": content_type}).status_code == 200
+
+
+def test_another_method_is_answered_405() -> None:
+    getting = service(CAP)
+    answer = request(review_app(getting.reviews, getting.load), "GET", "/mutate")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+
+
+@pytest.mark.parametrize("path", ["/", "/mutate/", "/Mutate", "/docs", "/openapi.json"])
+def test_another_path_is_answered_404_and_never_redirected(path: str) -> None:
+    answer = service(CAP).post(review_body(FINE), path)
+    assert (answer.status_code, answer.text) == (
+        404,
+        f"{path} is not served here: send reviews to /mutate or /validate\n",
+    )
+
+
+async def pieces(size: int) -> AsyncIterator[bytes]:
+    for start in range(0, size, 2**20):
+        yield b" " * min(2**20, size - start)
+
+
+def test_a_body_above_32_mib_is_read_to_its_end_and_answered_413() -> None:
+    refusing = service(CAP)
+    answer = refusing.post(pieces(LARGEST_BODY_BYTES + 1))
+    assert (answer.status_code, answer.text) == (413, f"the body is larger than {LARGEST_BODY_BYTES} bytes\n")
+    assert refusing.load.body_bytes == 0
+
+
+def test_a_review_of_exactly_32_mib_is_answered() -> None:
+    body = review_body(FINE)
+    answer = service(CAP).post(body + b" " * (LARGEST_BODY_BYTES - len(body)))
+    assert answer.status_code == 200
+
+
+def test_large_bodies_together_are_bounded() -> None:
+    full = service(CAP)
+    full.load.body_bytes = LARGEST_BODIES_BYTES
+    assert_asks_for_another_try(full.post(review_body(FINE)))
+    assert full.load.body_bytes == LARGEST_BODIES_BYTES
+
+
+def assert_asks_for_another_try(answer: httpx.Response) -> None:
+    assert answer.status_code == 503
+    assert (answer.headers["retry-after"], answer.headers["connection"]) == ("1", "close")
+
+
+def test_while_it_starts_the_api_server_is_asked_to_try_again() -> None:
+    starting = service(CAP)
+    starting.load.state = "starting"
+    answer = starting.post(review_body(FINE))
+    assert_asks_for_another_try(answer)
+    assert answer.text == "the webhook is starting\n"
+
+
+def test_while_it_drains_reviews_are_answered() -> None:
+    draining = service(CAP)
+    draining.load.state = "draining"
+    assert draining.post(review_body(FINE)).status_code == 200
+
+
+def test_more_reviews_than_allowed_at_once_are_asked_to_try_again() -> None:
+    full = service(CAP, most_in_flight=1)
+    full.load.in_flight = 1
+    assert_asks_for_another_try(full.post(review_body(FINE)))
+    full.load.in_flight = 0
+    assert full.post(review_body(FINE)).status_code == 200
+    assert full.load.in_flight == 0
+
+
+def test_a_bug_is_answered_500_with_the_uid_counted_and_the_next_review_is_answered(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    snapshot = Snapshot(policy_set(CAP))
+    broken = service(snapshot=BrokenSnapshot(snapshot.policies))
+    answer = broken.post(review_body(FINE))
+    assert (answer.status_code, answer.text) == (500, f"internal error while reviewing {UID}\n")
+    assert broken.value("panics_total") == 1
+    assert UID in caplog.text
+    broken.reviews.snapshot = snapshot
+    assert broken.post(review_body(FINE)).status_code == 200
+
+
+def test_swapping_the_snapshot_swaps_what_the_next_review_is_decided_by() -> None:
+    changing = service(CAP)
+    assert changing.post(review_body(TOO_MUCH)).json()["response"]["allowed"]
+    changing.reviews.snapshot = Snapshot(policy_set(DENY))
+    assert not changing.post(review_body(TOO_MUCH)).json()["response"]["allowed"]
+
+
+TIMEOUTS = [
+    (b"timeout=2s", 1.8),
+    (b"timeout=30s", 29.8),
+    (b"timeout=1m0s", 29.8),
+    (b"timeout=1.5s", 1.3),
+    (b"timeout=500ms", 0.3),
+    (b"x=1&timeout=3s&y", 2.8),
+    (b"timeout=0s", 0.0),
+    (b"timeout=999999h", 29.8),
+    (b"", 9.8),
+    (b"timeout=", 9.8),
+    (b"timeout=soon", 9.8),
+    (b"timeout=-2s", 9.8),
+    (b"timeout=2s;", 9.8),
+    (b"timeout=\xff", 9.8),
+    (b"nottimeout=2s", 9.8),
+]
+
+
+@pytest.mark.parametrize(("query", "seconds"), TIMEOUTS)
+def test_the_deadline_is_the_api_servers_timeout_less_a_margin(query: bytes, seconds: float) -> None:
+    assert seconds_to_answer(query) == pytest.approx(seconds)
+
+
+def call(served: Service, messages: list[dict[str, Any]], query: bytes = b"") -> list[dict[str, Any]]:
+    """What the app sends when it receives these messages and then nothing more."""
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> Any:
+        if messages:
+            return messages.pop(0)
+        return await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/mutate",
+        "query_string": query,
+        "headers": [(b"content-type", b"application/json")],
+    }
+    asyncio.run(review_app(served.reviews, served.load)(scope, receive, send))
+    return sent
+
+
+def test_a_body_that_does_not_arrive_in_time_is_answered_before_the_api_server_gives_up() -> None:
+    waiting = service(CAP)
+    start, body = call(waiting, [{"type": "http.request", "body": b"{", "more_body": True}], b"timeout=210ms")
+    assert (start["status"], body["body"]) == (503, b"the body did not arrive within 0.0 s\n")
+    assert (waiting.load.in_flight, waiting.load.body_bytes) == (0, 0)
+
+
+def test_a_client_that_goes_away_leaves_nothing_behind() -> None:
+    left = service(CAP)
+    assert call(left, [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}]) == []
+    assert (left.load.in_flight, left.load.body_bytes) == (0, 0)
+
+
+def test_a_review_that_changed_or_was_denied_is_one_log_line_without_the_pods_body() -> None:
+    logged = service(CAP)
+    secret = pod(container(limits={"cpu": "8"}, requests={"cpu": "1"}, env=[{"name": "PASSWORD", "value": "hunter2"}]))
+    logged.post(review_body(secret))
+    logged.post(review_body(FINE))
+    (line,) = logged.log()
+    assert isinstance(line.pop("durationMilliseconds"), float)
+    assert line.pop("time").endswith("Z")
+    assert line == {
+        "level": "info",
+        "message": "pod changed",
+        "uid": UID,
+        "endpoint": "mutate",
+        "operation": "CREATE",
+        "namespace": "flytesnacks-development",
+        "outcome": "changed",
+        "mode": "Enforce",
+        "changes": [
+            {
+                "container": "main",
+                "resource": "cpu",
+                "side": "limits",
+                "from": "8",
+                "to": "4",
+                "rule": "maximum",
+                "policy": "policy-0",
+                "scope": "platform",
+            }
+        ],
+    }
+    assert b"hunter2" not in logged.lines.getvalue()
+
+
+def test_a_denial_is_logged_with_its_message() -> None:
+    logged = service(DENY)
+    logged.post(review_body(TOO_MUCH))
+    (line,) = logged.log()
+    assert line["message"] == "pod denied"
+    assert line["denial"].startswith('container "main": limits.cpu 8 is above the maximum 4')
+
+
+def test_the_text_log_is_for_people() -> None:
+    logged = service(CAP, log_format="text")
+    logged.post(review_body(pod(container(limits={"cpu": "8"}, requests={"cpu": "1"})), name="task"))
+    text = logged.lines.getvalue().decode()
+    assert "mutate flytesnacks-development/task changed in" in text
+    assert "    main: limits.cpu 8 → 4 (maximum)\n" in text
+
+
+def test_a_log_level_above_info_leaves_reviews_out() -> None:
+    logged = service(CAP, level="warning")
+    logged.post(review_body(TOO_MUCH))
+    assert logged.lines.getvalue() == b""
+
+
+def test_reviews_changes_and_capacity_are_counted() -> None:
+    counted = service(CAP)
+    counted.post(review_body(pod(container(limits={"cpu": "8"}, requests={"cpu": "6"}))))
+    counted.post(review_body(FINE))
+    labels = {"endpoint": "mutate", "operation": "CREATE", "mode": "Enforce", "dry_run": "false"}
+    assert counted.value("reviews_total", outcome="changed", **labels) == 1
+    assert counted.value("reviews_total", outcome="unchanged", **labels) == 1
+    assert counted.value("changes_total", resource="cpu", rule="maximum") == 2
+    assert counted.value("capacity_delta_total", resource="cpu", direction="lowered") == 2
+    assert counted.value("review_duration_seconds_count") == 2
+
+
+def test_a_dry_run_counts_in_reviews_total_only() -> None:
+    counted = service(CAP)
+    before = counted.samples()
+    counted.post(review_body(TOO_MUCH, dryRun=True))
+    after = {name: value for name, value in counted.samples().items() if name.startswith("task_resources_")}
+    changed = {name for name, value in after.items() if before.get(name) != value}
+    assert len(changed) == 1
+    assert '"dry_run": "true"' in changed.pop()
+
+
+def test_a_denial_is_counted_by_its_reason() -> None:
+    counted = service(DENY)
+    counted.post(review_body(TOO_MUCH))
+    assert counted.value("denials_total", reason="maximum") == 1
+
+
+def test_pods_cannot_make_new_series_without_end() -> None:
+    counted = service("container: {max: {'example.com/*': 1}}")
+    for number in range(MOST_RESOURCES + 20):
+        counted.post(review_body(pod(container(limits={f"example.com/device-{number}": "2"}))))
+    counted.post(review_body(FINE, operation="FROBNICATE"))
+    changes = [name for name in counted.samples() if name.startswith("task_resources_changes_total")]
+    assert len(changes) == MOST_RESOURCES + 1
+    assert counted.value("changes_total", resource="other", rule="maximum") == 40
+    assert any('"operation": "other"' in name for name in counted.samples())
+
+
+def manage(path: str, **checks: Callable[[], str | None]) -> httpx.Response:
+    return request(management_app(Metrics(), Load(1), Checks(checks)), "GET", path)
+
+
+def test_livez_says_that_the_process_answers() -> None:
+    answer = manage("/livez")
+    assert (answer.status_code, answer.text) == (200, "ok\n")
+
+
+def test_readyz_is_ok_while_no_check_fails() -> None:
+    answer = manage("/readyz", certificate=lambda: None)
+    assert (answer.status_code, answer.text) == (200, "ok\n")
+
+
+def test_readyz_verbose_lists_the_checks() -> None:
+    answer = manage("/readyz?verbose", serving=lambda: None, certificate=lambda: "it ended")
+    assert answer.status_code == 503
+    assert answer.text == "[+]serving ok\n[-]certificate failed: it ended\nreadyz check failed\n"
+
+
+def test_metrics_are_what_prometheus_scrapes() -> None:
+    answer = manage("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    families = {family.name: family for family in text_string_to_metric_families(answer.text)}
+    assert {"task_resources_reviews", "task_resources_review_duration_seconds", "process_resident_memory_bytes"} <= set(
+        families
+    )
+    assert all(family.documentation for family in families.values())

@@ -1,0 +1,298 @@
+"""A running server: connections, both ways a review can take through it, deadlines, and a stop that loses nothing."""
+
+import json
+import signal
+import socket
+import ssl
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.unit.deciding import container, pod, review_body
+from tests.unit.serving import SECONDS, Server, arguments, http, read_answer, running
+from webhook.server import LARGEST_DIRECT_BYTES, listen
+
+TOO_MUCH = review_body(pod(container(limits={"cpu": "8"})))
+
+
+def with_uid(number: int) -> bytes:
+    return review_body(pod(container(limits={"cpu": "8"})), uid=f"uid-{number}")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running(tmp_path_factory.mktemp("server"), "--drain-seconds", "0") as started:
+        yield started
+
+
+def test_a_review_is_answered_over_tls_and_the_connection_is_kept(server: Server) -> None:
+    with server.client() as client:
+        answers = [client.post("/mutate?timeout=2s", content=with_uid(number)) for number in range(20)]
+    assert [answer.json()["response"]["uid"] for answer in answers] == [f"uid-{number}" for number in range(20)]
+    assert {answer.headers.get("connection") for answer in answers} == {None}
+    assert "server" not in answers[0].headers
+
+
+def ways(server: Server, body: bytes) -> tuple[httpx.Response, httpx.Response]:
+    """The answer within the connection, and the app's own: a body without a length goes there."""
+    with server.client() as client:
+        return client.post("/mutate", content=body), client.post("/mutate", content=iter([body]))
+
+
+BODIES = [("changed", TOO_MUCH), ("no-json", b"{"), ("empty", b""), ("no-review", b"{}")]
+
+
+@pytest.mark.parametrize("body", [case[1] for case in BODIES], ids=[case[0] for case in BODIES])
+def test_both_ways_through_the_server_answer_the_same(server: Server, body: bytes) -> None:
+    direct, by_app = ways(server, body)
+    assert (direct.status_code, direct.content) == (by_app.status_code, by_app.content)
+    names = ("content-type", "content-length")
+    assert [direct.headers[name] for name in names] == [by_app.headers[name] for name in names]
+
+
+def test_a_review_in_many_small_pieces_is_answered(server: Server) -> None:
+    with server.connect() as connection, connection.makefile("rb") as stream:
+        request = http(TOO_MUCH)
+        for start in range(0, len(request), 100):
+            connection.sendall(request[start : start + 100])
+        answer = read_answer(stream)
+    assert answer is not None
+    assert answer.status == 200
+
+
+def test_requests_sent_before_the_last_was_answered_are_answered_in_order(server: Server) -> None:
+    chunked = b"POST /mutate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" + (
+        b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(with_uid(1)), with_uid(1))
+    )
+    with server.connect() as connection, connection.makefile("rb") as stream:
+        connection.sendall(http(with_uid(0)) + chunked + http(with_uid(2)) + http(with_uid(3)))
+        answers = [read_answer(stream) for _ in range(4)]
+    assert [answer.uid for answer in answers if answer is not None] == ["uid-0", "uid-1", "uid-2", "uid-3"]
+
+
+def test_a_client_that_waits_for_100_continue_gets_it(server: Server) -> None:
+    with server.connect() as connection, connection.makefile("rb") as stream:
+        head, _, body = http(TOO_MUCH, extra="Expect: 100-continue\r\n").partition(b"\r\n\r\n")
+        connection.sendall(head + b"\r\n\r\n")
+        assert stream.readline() == b"HTTP/1.1 100 Continue\r\n"
+        stream.readline()
+        connection.sendall(body)
+        answer = read_answer(stream)
+    assert answer is not None
+    assert answer.status == 200
+
+
+def test_a_client_that_asks_for_it_has_its_connection_closed(server: Server) -> None:
+    with server.connect() as connection, connection.makefile("rb") as stream:
+        connection.sendall(http(TOO_MUCH, extra="Connection: close\r\n"))
+        answer = read_answer(stream)
+        assert answer is not None
+        assert answer.headers["connection"] == "close"
+        assert read_answer(stream) is None
+
+
+@pytest.mark.parametrize("head_only", [False, True], ids=["part-of-the-body", "the-head-only"])
+def test_a_body_that_stops_is_answered_503_within_the_deadline(server: Server, head_only: bool) -> None:
+    with server.connect() as connection, connection.makefile("rb") as stream:
+        request = http(TOO_MUCH, path="/mutate?timeout=300ms")
+        connection.sendall(request.partition(b"\r\n\r\n")[0] + b"\r\n\r\n" if head_only else request[:-10])
+        answer = read_answer(stream)
+        assert answer is not None
+        assert (answer.status, answer.body) == (503, b"the body did not arrive within 0.1 s\n")
+        assert (answer.headers["retry-after"], answer.headers["connection"]) == ("1", "close")
+        assert read_answer(stream) is None
+
+
+def test_what_is_no_http_is_refused_and_the_next_connection_answered(server: Server) -> None:
+    with server.connect() as connection, connection.makefile("rb") as stream:
+        connection.sendall(b"\x00\x01\x02 nonsense\r\n\r\n")
+        answer = read_answer(stream)
+        assert answer is not None
+        assert answer.status == 400
+    with server.client() as client:
+        assert client.post("/mutate", content=TOO_MUCH).status_code == 200
+
+
+def test_what_is_no_tls_gets_nothing_and_the_next_connection_is_answered(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=SECONDS) as connection:
+        connection.sendall(http(TOO_MUCH))
+        assert b"HTTP" not in connection.recv(100)
+    with server.client() as client:
+        assert client.post("/mutate", content=TOO_MUCH).status_code == 200
+
+
+def test_a_connection_that_breaks_in_the_middle_of_a_review_leaves_nothing_in_flight(server: Server) -> None:
+    for _ in range(5):
+        with server.connect() as connection:
+            connection.sendall(http(TOO_MUCH)[:-10])
+    metrics = httpx.get(f"http://127.0.0.1:{server.management_port}/metrics").text
+    for _ in range(100):
+        if "task_resources_in_flight_reviews 0.0" in metrics:
+            break
+        metrics = httpx.get(f"http://127.0.0.1:{server.management_port}/metrics").text
+    assert "task_resources_in_flight_reviews 0.0" in metrics
+
+
+LARGE = pod(*(container(f"c{number}", limits={"cpu": "8", "memory": "1Gi"}) for number in range(1000)))
+
+
+def test_a_pod_of_1000_containers_and_a_review_of_17_mb_are_answered(server: Server) -> None:
+    annotated = json.loads(review_body(LARGE))
+    annotated["request"]["object"]["metadata"]["annotations"] = {"note": "<" * 17_000_000}
+    body = json.dumps(annotated).encode()
+    assert len(body) > LARGEST_DIRECT_BYTES
+    with server.client() as client:
+        response = client.post("/mutate", content=body, timeout=SECONDS).json()["response"]
+    assert response["allowed"]
+    assert len(response["warnings"]) == 11
+
+
+def test_tls_1_3_is_spoken_and_1_2_with_those_who_know_no_better(server: Server) -> None:
+    assert handshake(server, server.tls) == "TLSv1.3"
+    old = server.tls
+    old.maximum_version = ssl.TLSVersion.TLSv1_2
+    assert handshake(server, old) == "TLSv1.2"
+
+
+def handshake(server: Server, tls: ssl.SSLContext) -> str | None:
+    plain = socket.create_connection(("127.0.0.1", server.port), timeout=SECONDS)
+    with tls.wrap_socket(plain, server_hostname="localhost") as connection:
+        return connection.version()
+
+
+def test_tls_1_3_can_be_demanded(tmp_path: Path) -> None:
+    with running(tmp_path, "--tls-min-version", "1.3", "--drain-seconds", "0") as strict:
+        assert handshake(strict, strict.tls) == "TLSv1.3"
+        old = strict.tls
+        old.maximum_version = ssl.TLSVersion.TLSv1_2
+        with pytest.raises(ssl.SSLError):
+            handshake(strict, old)
+
+
+def test_a_connection_ends_by_a_response_after_its_requests(tmp_path: Path) -> None:
+    options = ("--connection-max-requests", "10", "--drain-seconds", "0")
+    with running(tmp_path, *options) as limited, limited.client() as client:
+        answers = [client.post("/mutate", content=TOO_MUCH) for _ in range(60)]
+    ends = [number for number, answer in enumerate(answers) if answer.headers.get("connection") == "close"]
+    lengths = [after - before for before, after in zip([-1, *ends], ends, strict=False)]
+    assert len(lengths) >= 6
+    assert all(8 <= length <= 10 for length in lengths)
+
+
+def test_while_it_drains_it_answers_is_not_ready_and_ends_connections_then_exits_0(tmp_path: Path) -> None:
+    with running(tmp_path, "--drain-seconds", "600") as draining, draining.client() as client:
+        assert "connection" not in client.post("/mutate", content=TOO_MUCH).headers
+        draining.process.send_signal(signal.SIGTERM)
+        until(lambda: draining.ready().status_code == 503)
+        assert "[-]serving failed: the webhook is draining" in draining.ready().text
+        for _ in range(3):
+            answer = client.post("/mutate", content=TOO_MUCH)
+            assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+        assert draining.stop() == 0  # a second signal ends the draining
+
+
+def until(holds: Any) -> None:
+    for _ in range(2000):
+        if holds():
+            return
+    raise AssertionError("it never held")
+
+
+def test_a_review_that_is_being_received_at_the_stop_is_answered(tmp_path: Path) -> None:
+    with (
+        running(tmp_path, "--drain-seconds", "0") as stopping,
+        stopping.connect() as connection,
+        connection.makefile("rb") as stream,
+    ):
+        request = http(TOO_MUCH, path="/mutate?timeout=30s")
+        connection.sendall(request[:-10])
+        until(lambda: "task_resources_in_flight_reviews 1.0" in metrics_of(stopping))
+        stopping.process.send_signal(signal.SIGTERM)
+        until(lambda: is_refused(stopping))
+        connection.sendall(request[-10:])
+        answer = read_answer(stream)
+        assert answer is not None
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+        assert stopping.process.wait(SECONDS) == 0
+
+
+def metrics_of(server: Server) -> str:
+    return httpx.get(f"http://127.0.0.1:{server.management_port}/metrics").text
+
+
+def is_refused(server: Server) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", server.port), timeout=SECONDS).close()
+    except ConnectionError:  # refused, or reset in the moment of closing
+        return True
+    return False
+
+
+def fails(*command: str) -> tuple[int, str]:
+    """The exit code and what it says."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+    return done.returncode, done.stderr
+
+
+def test_a_bad_policy_ends_the_start_with_1_and_every_error(tmp_path: Path) -> None:
+    command = arguments(tmp_path)
+    (tmp_path / "policy.yaml").write_text(
+        "apiVersion: task-resources.io/v1alpha1\nkind: TaskResourcePolicy\nmetadata: {name: a}\n"
+        "spec:\n  container: {max: {cpu: '1,5', memory: 0}}\n"
+    )
+    code, said = fails(*command)
+    assert code == 1
+    assert "policy.yaml:5: spec.container.max.cpu" in said
+    assert "policy.yaml:5: spec.container.max.memory" in said
+
+
+def test_a_port_in_use_is_named(tmp_path: Path) -> None:
+    with listen("127.0.0.1", 0) as taken:
+        port = str(taken.getsockname()[1])
+        code, said = fails(*arguments(tmp_path, "--port", port))
+    assert (code, said) == (1, f"Error: --port {port}: cannot listen on 127.0.0.1: Address already in use\n")
+
+
+def test_a_key_of_another_certificate_is_named(tmp_path: Path) -> None:
+    command = arguments(tmp_path)
+    (tmp_path / "other").mkdir()
+    arguments(tmp_path / "other")
+    (tmp_path / "tls.key").write_bytes((tmp_path / "other" / "tls.key").read_bytes())
+    code, said = fails(*command)
+    assert code == 1
+    assert f"{tmp_path / 'tls.key'} is not the key of {tmp_path / 'tls.crt'}" in said
+
+
+USAGE = [
+    ("no-policy", [], "Missing option '--policy'"),
+    ("no-certificate", ["--policy", "policy.yaml"], "Missing options '--tls-cert' and '--tls-key'"),
+    ("half-a-pair", ["--policy", "policy.yaml", "--tls-cert", "a"], "--tls-cert and --tls-key belong together"),
+    ("cluster", ["--policy", "policy.yaml", "--namespaces", "cluster"], "--namespaces cluster is not there yet"),
+    ("dev-elsewhere", ["--dev"], "--dev takes its policies from examples/policies, which is not here"),
+    ("port", ["--port", "70000"], "70000 is not in the range 0<=x<=65535"),
+]
+
+
+@pytest.mark.parametrize(("options", "part"), [case[1:] for case in USAGE], ids=[case[0] for case in USAGE])
+def test_options_that_cannot_be_used_are_named(tmp_path: Path, options: list[str], part: str) -> None:
+    program, policy = arguments(tmp_path)[:4], str(tmp_path / "policy.yaml")
+    done = subprocess.run(
+        [*program, *(policy if option == "policy.yaml" else option for option in options)],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 2
+    assert part in " ".join(done.stderr.split())
+
+
+def test_options_can_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASK_RESOURCES_PORT", "70000")
+    code, said = fails(*arguments(tmp_path)[:4])
+    assert code == 2
+    assert "TASK_RESOURCES_PORT" in said or "70000" in said
