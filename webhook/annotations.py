@@ -26,6 +26,20 @@ NAMED_LIMITS = "limits.task-resources.io/"
 PRIMARY_CONTAINER = "task-resources.io/primary-container"
 APPLIED = "task-resources.io/applied"
 
+OURS = "task-resources.io/"
+KNOWN = frozenset(
+    {
+        REQUESTS,
+        LIMITS,
+        PRIMARY_CONTAINER,
+        APPLIED,
+        "task-resources.io/accelerator",
+        "task-resources.io/accelerator-partition",
+        "task-resources.io/shared-memory",
+        "task-resources.io/interruptible",
+    }
+)
+
 FLYTE_PRIMARY_CONTAINER = "primary_container_name"
 KUBECTL_DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 
@@ -87,7 +101,7 @@ def asked_resources(
 
     Without hugepages (Windows has none, G8) they are left out with a warning.
     """
-    ours = [key for key in annotations if "task-resources.io/" in key]
+    ours = [key for key in annotations if OURS in key]
     if not ours:
         return NOTHING_ASKED
     reader = _Reader(primary, frozenset(containers), aliases)
@@ -112,6 +126,8 @@ class _Reader:
         elif key.startswith((NAMED_REQUESTS, NAMED_LIMITS)):
             container = key.partition("/")[2]
         else:
+            if key.startswith(OURS) and key not in KNOWN:
+                self.warnings.append(f"annotation {key} is not known and has no effect")
             return
         amounts, errors = _amounts(text, self.aliases)
         if errors:

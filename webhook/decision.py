@@ -95,9 +95,10 @@ def decide(
         return SKIPPED
     policy = policy.for_pod(pod.labels)
     mode = policy.mode.value
-    if mode == "Off":
-        return Decision("skipped", mode)
     judging = endpoint == "validate"
+    # Where nothing is enforced, what `mutate` would have changed is no reason to refuse.
+    if mode == "Off" or (judging and mode != "Enforce"):
+        return Decision("skipped", mode)
     if judging and mode != "Enforce":
         return Decision("skipped", mode)  # `/mutate` did not bound the pod, so there is nothing to look at again
     case = Case(policy, deny=judging or policy.on_exceed.value == "Deny", judging=judging)
@@ -200,11 +201,14 @@ def _refuse_claims(pod: Pod, containers: Sequence[ContainerResources], case: Cas
     setting = case.policy.resource_claims
     if setting.value != "Deny":
         return
-    names = [name for container in containers for name in container.requests if name.startswith("deviceclass.")]
+    names = dict.fromkeys(
+        name for container in containers for name in container.requests if name.startswith("deviceclass.")
+    )
     if pod.spec.resource_claims:
-        names += ["spec.resourceClaims"]
+        names["spec.resourceClaims"] = None
     if names:
-        text = f"pod: {', '.join(dict.fromkeys(names))}: resource claims may not be used"
+        more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+        text = f"pod: {', '.join([*names][:4])}{more}: resource claims may not be used"
         case.refusals.append(Refusal("resource-claims", text, setting.origin))
 
 

@@ -43,7 +43,7 @@ class Applied(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def changes_of(container: ContainerResources) -> list[Change]:
     """What the rules changed, one record a value; nothing for a value that came out as it went in."""
-    touched = container.reasons if not container.renamed else {**container.renamed, **container.reasons}
+    touched = {**container.renamed, **container.reasons} if container.renamed else container.reasons
     return [change for side, resource in touched if (change := _change(container, side, resource)) is not None]
 
 
@@ -145,7 +145,8 @@ def _scope_in_words(scope: Scope) -> str:
 
 
 def _joined(texts: Sequence[str], room: int) -> str:
-    for count in range(len(texts), 0, -1):
+    # No text is empty: more than this do not fit anyway.
+    for count in range(min(len(texts), DENIAL_BYTES // 3), 0, -1):
         rest = f"; and {len(texts) - count} more" if count < len(texts) else ""
         text = "; ".join(texts[:count]) + rest
         if len(text.encode()) <= room:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from webhook.pod import Pod
+from webhook.pod import Pod, Quantities
 from webhook.resources import ContainerResources, Side
 
 
@@ -41,8 +41,7 @@ def resource_operations(container: ContainerResources) -> list[Operation]:
 
 
 def _side_operations(container: ContainerResources, side: Side) -> list[Operation]:
-    assert container.given is not None
-    given = container.given.limits if side == "limits" else container.given.requests
+    given = _given(container, side)
     now = container.limits if side == "limits" else container.requests
     path = f"{container.path}/resources/{side}"
     changed = {
@@ -52,10 +51,15 @@ def _side_operations(container: ContainerResources, side: Side) -> list[Operatio
         return [Operation("add", path, changed)] if changed else []
     operations = [Operation("add", f"{path}/{escape(name)}", text) for name, text in changed.items()]
     before = container.before_limits if side == "limits" else container.before_requests
-    gone = [key for (of, _), key in container.renamed.items() if of == side] if container.renamed else []
+    gone = [key for (of, _), keys in container.renamed.items() if of == side for key in keys]
     gone += [name for name in before if name not in now and name in given]
     operations += [Operation("remove", f"{path}/{escape(name)}") for name in gone]
     return operations
+
+
+def _given(container: ContainerResources, side: Side) -> Quantities | None:
+    assert container.given is not None
+    return container.given.limits if side == "limits" else container.given.requests
 
 
 def _touched(container: ContainerResources, side: Side) -> list[str]:
@@ -74,7 +78,7 @@ def _touched(container: ContainerResources, side: Side) -> list[str]:
 def _differs(container: ContainerResources, side: Side, name: str) -> bool:
     """Whether the API server would hold another value without an operation."""
     now = (container.limits if side == "limits" else container.requests)[name]
-    if (side, name) in container.renamed:
+    if (side, name) in container.renamed and name not in (_given(container, side) or ()):
         return True
     before = (container.before_limits if side == "limits" else container.before_requests).get(name)
     if before is not None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from webhook.effective import Bound, Setting
 from webhook.quantity import Quantity, quantity
 from webhook.resource_names import is_hugepages, unit_nanos
-from webhook.resources import Case, ContainerResources, PodLevel, Reason, Refusal, Side, lower, where
+from webhook.resources import Case, ContainerResources, PodLevel, Reason, Refusal, Side, lower, where_all
 from webhook.usage import pod_usage
 
 
@@ -126,7 +126,7 @@ def _keep_requests_within(room: Quantity, resource: str, containers: Sequence[Co
             primary.set("requests", resource, quantity(left, request.notation), lowered)
             if _requested(resource, containers) <= room.nanos:
                 return
-    names = ", ".join(where(c) for c in containers if resource in c.requests)
+    names = where_all([c for c in containers if resource in c.requests])
     text = (
         f"pod: requests.{resource} of {names} exceed the pod's own {room}, "
         "and lowering the primary container's is not enough"

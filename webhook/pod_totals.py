@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from webhook.effective import Bound
 from webhook.quantity import Quantity, quantity
 from webhook.resource_names import COMPUTE, is_native, unit_nanos
-from webhook.resources import Case, ContainerResources, PodLevel, Reason, Refusal, Side, where
+from webhook.resources import Case, ContainerResources, PodLevel, Reason, Refusal, Side, where_all
 from webhook.usage import pod_usage
 
 # The floors of R10 where no policy says otherwise: 10m of CPU, 16Mi of memory or storage.
@@ -173,7 +173,7 @@ class Total:
                 container.set("requests", self.resource, after, Reason("request-within-limit"))
 
     def _refuse(self, side: Side, asked: int, why: str = "") -> None:
-        names = ", ".join(where(c) for c in self.containers if self._amount(c, side))
+        names = where_all([c for c in self.containers if self._amount(c, side)]) or "its overhead"
         total = quantity(asked, self.bound.value.notation)
         text = f"pod: {side}.{self.resource} of {names} come to {total}, above the pod's maximum {self.bound.value}"
         self.case.refusals.append(Refusal("pod-maximum", f"{text} {why}".rstrip(), self.bound.origin))

@@ -50,8 +50,9 @@ def bound_resize(
 
 def _bound(container: ContainerResources, before: ContainerResources, resource: str, bound: Bound, case: Case) -> None:
     if resource in container.uncomputable:
-        text = f"{where(container)}: {resource} is too large to compute with; the maximum is {bound.value}"
-        case.refusals.append(Refusal("maximum", text, bound.origin))
+        if _given(container, resource) != _given(before, resource):
+            text = f"{where(container)}: {resource} is too large to compute with; the maximum is {bound.value}"
+            case.refusals.append(Refusal("maximum", text, bound.origin))
         return
     limit, old_limit = container.limits.get(resource), before.limits.get(resource)
     if limit is not None:
@@ -69,6 +70,13 @@ def _bound(container: ContainerResources, before: ContainerResources, resource: 
         and ("limits", resource) in container.reasons
     ):
         container.set("requests", resource, limit, Reason("request-within-limit"))
+
+
+def _given(container: ContainerResources, resource: str) -> list[bytes | None]:
+    """Limit and request as they came, in JSON."""
+    given = container.given
+    sides = () if given is None else (given.limits, given.requests)
+    return [bytes(side[resource]) if side is not None and resource in side else None for side in sides]
 
 
 def _bound_limit(

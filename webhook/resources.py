@@ -4,7 +4,7 @@ A `ContainerResources` goes through the rules and remembers, for every value a r
 and whose policy. Pod totals (R10) are in `pod_totals`, pod-level resources (R11) in `pod_level`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -31,6 +31,8 @@ Rule = Literal[
 ]
 
 MAXIMUM_RULES: frozenset[Rule] = frozenset({"maximum", "missing-limit", "pod-maximum", "pod-level"})
+
+NAMED_CONTAINERS = 4
 
 PLATFORM = Origin(policy="", scope="")  # a rule of Kubernetes or of the pod itself, no policy's
 
@@ -82,7 +84,7 @@ class ContainerResources:
     def __init__(self, name: str, path: str, kind: Kind, given: Resources | None) -> None:
         self.name, self.path, self.kind, self.given = name, path, kind, given
         self.reasons: dict[tuple[Side, str], Reason] = {}
-        self.renamed: dict[tuple[Side, str], str] = {}
+        self.renamed: dict[tuple[Side, str], list[str]] = {}  # the aliases that stood for a resource
         self.filled: set[str] = set()  # resources whose limit R3 or R5 wrote
         self.uncomputable: set[str] = set()
         self.before_limits: dict[str, Quantity] = {}
@@ -138,10 +140,10 @@ class ContainerResources:
         return refusals
 
     def _rename(self, side: Side, before: dict[str, Quantity], key: str, resource: str) -> list[Refusal]:
-        value, other = before.pop(key), before.get(resource)
-        self.renamed[side, resource] = key
-        before[resource] = value
-        if other is None or other == value:
+        value = before.pop(key)
+        other = before.setdefault(resource, value)
+        self.renamed.setdefault((side, resource), []).append(key)
+        if other == value:
             return []
         text = f'{where(self)}: {side}.{key} {value} and {side}.{resource} {other} are one resource, "{key}" its alias'
         return [Refusal("alias", text)]
@@ -150,6 +152,12 @@ class ContainerResources:
 def where(container: ContainerResources) -> str:
     """The container in words, for messages."""
     return "pod" if container.kind == "pod" else f'container "{container.name}"'
+
+
+def where_all(containers: Sequence[ContainerResources]) -> str:
+    """Containers in words; of many the first, so that what is said about them fits into a message."""
+    names = ", ".join(map(where, containers[:NAMED_CONTAINERS]))
+    return names if len(containers) <= NAMED_CONTAINERS else f"{names} and {len(containers) - NAMED_CONTAINERS} more"
 
 
 @dataclass(slots=True)
@@ -441,6 +449,8 @@ def _decide_devices(
     """R7: request and limit of an extended resource or of hugepages are one whole value."""
     unit = unit_nanos(resource)
     own = [side[resource] for side in (container.limits, container.requests) if resource in side]
+    if len(own) == 2 and not own[0].nanos:
+        own.reverse()  # a zero limit is unset: the request is what is asked
     if asked_limit is not None or asked_request is not None:
         value = asked_limit if asked_limit is not None else asked_request
         reason = Reason("annotation")
@@ -479,6 +489,7 @@ def _decide_native(
     if asked_limit is not None or asked_request is not None:
         limit, request = _apply_annotation(container, resource, limit, request, asked_limit, asked_request)
     bound = case.policy.maximum.get(resource)
+    has_say = bound is not None or asked_limit is not None or asked_request is not None
     asked = max((amount for amount in (limit, request) if amount is not None), default=ZERO)
     if bound is not None and asked.nanos > bound.value.nanos:
         if not bound.value.nanos:
@@ -488,5 +499,5 @@ def _decide_native(
             limit = lower(container, "limits", resource, case, bound, limit)
         if request is not None and request.nanos > bound.value.nanos:
             request = lower(container, "requests", resource, case, bound, request)
-    if limit is not None and request is not None and request.nanos > limit.nanos and not case.judging:
+    if has_say and limit is not None and request is not None and request.nanos > limit.nanos and not case.judging:
         container.set("requests", resource, limit, Reason("request-within-limit"))

@@ -3,11 +3,11 @@
 A patch that the API server refuses fails the pod even under `failurePolicy: Ignore`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from webhook.pod import Pod
 from webhook.resources import ContainerResources, Side
-from webhook.validity import FieldError, StoredPod, StoredResources, errors, stored
+from webhook.validity import FieldError, StoredPod, StoredResources, errors
 
 
 def errors_of_ours(pod: Pod, containers: Sequence[ContainerResources]) -> list[FieldError]:
@@ -18,17 +18,12 @@ def errors_of_ours(pod: Pod, containers: Sequence[ContainerResources]) -> list[F
     *regular, pod_level = containers
     if pod_level.given is None:
         regular = [container for container in regular if container.reasons or container.renamed]
-    result = StoredPod(
-        regular=[_stored(container) for container in regular if container.kind in ("primary", "regular")],
-        init=[_stored(container) for container in regular if container.kind in ("sidecar", "init")],
-        pod_level=None if pod_level.given is None else _stored(pod_level),
-        is_windows=pod.is_windows,
-    )
-    found = errors(result)
+    found = errors(_pod(regular, pod_level, _after, is_windows=pod.is_windows))
     if not found:
         return found
-    before = {(error.path, error.resource) for error in errors(stored(pod))}
-    return [error for error in found if (error.path, error.resource) not in before or _written(error, containers)]
+    before = {(e.path, e.resource) for e in errors(_pod(regular, pod_level, _before, is_windows=pod.is_windows))}
+    by_field = {container.field: container for container in containers}
+    return [error for error in found if (error.path, error.resource) not in before or _is_written(error, by_field)]
 
 
 def caused_by_annotation(error: FieldError, containers: Sequence[ContainerResources]) -> bool:
@@ -41,16 +36,40 @@ def caused_by_annotation(error: FieldError, containers: Sequence[ContainerResour
     )
 
 
-def _written(error: FieldError, containers: Sequence[ContainerResources]) -> bool:
+def _is_written(error: FieldError, by_field: Mapping[str, ContainerResources]) -> bool:
     """Whether a rule set the field's value; a limit that the pod lacks is not ours because its request is."""
     side: Side = "limits" if ".limits" in error.path else "requests"
-    return any((side, error.resource) in container.reasons and _is_of(error, container) for container in containers)
+    container = by_field.get(f"{error.path.partition('.resources')[0]}.resources")
+    return container is not None and (side, error.resource) in container.reasons
 
 
 def _is_of(error: FieldError, container: ContainerResources) -> bool:
     return error.path.startswith(container.field)
 
 
-def _stored(container: ContainerResources) -> StoredResources:
+def _pod(
+    containers: Sequence[ContainerResources],
+    pod_level: ContainerResources,
+    resources: Callable[[ContainerResources], StoredResources],
+    *,
+    is_windows: bool,
+) -> StoredPod:
+    return StoredPod(
+        regular=[resources(container) for container in containers if container.kind in ("primary", "regular")],
+        init=[resources(container) for container in containers if container.kind in ("sidecar", "init")],
+        pod_level=None if pod_level.given is None else resources(pod_level),
+        is_windows=is_windows,
+    )
+
+
+def _after(container: ContainerResources) -> StoredResources:
     is_sidecar = container.kind == "sidecar"
     return StoredResources(container.field, container.requests, container.limits, is_sidecar=is_sidecar)
+
+
+def _before(container: ContainerResources) -> StoredResources:
+    """As it came, but by its resources' names: an alias is no error of the pod."""
+    requests, limits = container.before_requests, container.before_limits
+    if container.kind != "pod":
+        requests = {**limits, **requests}
+    return StoredResources(container.field, requests, limits, is_sidecar=container.kind == "sidecar")
