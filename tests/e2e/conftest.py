@@ -11,6 +11,9 @@ from tests.e2e.control_plane import NODE, ControlPlane, Programs, build, control
 from tests.e2e.registration import register
 from tests.e2e.service import Certificates, Service, make_certificates, serving
 
+# What no pod of any test may lead to.
+BUGS = {"task_resources_invalid_results_total", "task_resources_panics_total"}
+
 PROGRAMS = pytest.StashKey[Programs]()
 HERE = Path(__file__).parent
 
@@ -54,3 +57,5 @@ def cluster(plane: ControlPlane, service: Service) -> Iterator[Cluster]:
         cluster.core.create_node({"metadata": {"name": NODE}, "status": NODE_STATUS})
         register(cluster, service)
         yield cluster
+    metrics = service.metrics()
+    assert sum(value for (name, _), value in metrics.items() if name in BUGS) == 0, service.log.read_text()

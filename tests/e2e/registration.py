@@ -18,6 +18,7 @@ from tests.e2e.processes import eventually
 from tests.e2e.service import Certificates, Service
 
 Json = dict[str, Any]
+FailurePolicy = Literal["Fail", "Ignore"]
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "webhook-configuration.yaml"
 MUTATING = "mutate.task-resources.io"
@@ -25,19 +26,39 @@ VALIDATING = "validate.task-resources.io"
 
 
 def register(cluster: Cluster, service: Service) -> None:
-    """Registers the example's webhooks and waits until the API server asks both.
-
-    Changed are only what everybody has to change, and `failurePolicy`: a failure shall be seen.
-    """
-    mutating, validating = yaml.safe_load_all(EXAMPLE.read_text())
-    for configuration in (mutating, validating):
-        for webhook in configuration["webhooks"]:
-            path = webhook["clientConfig"]["service"]["path"]
-            webhook["clientConfig"] = _client_config(service.url + path, service.certificates)
-            webhook["failurePolicy"] = "Fail"
+    """Registers the example's webhooks and waits until the API server asks both."""
+    mutating, validating = example(service.url, service.certificates, "Fail")
     cluster.registry.create_mutating_webhook_configuration(mutating)
     cluster.registry.create_validating_webhook_configuration(validating)
     _wait_until_asked(cluster)
+
+
+def example(url: str, certificates: Certificates, failure_policy: FailurePolicy) -> list[Json]:
+    """The example's two configurations with what everybody has to change in them, and a failure policy."""
+    configurations: list[Json] = list(yaml.safe_load_all(EXAMPLE.read_text()))
+    for configuration in configurations:
+        for webhook in configuration["webhooks"]:
+            path = webhook["clientConfig"]["service"]["path"]
+            webhook["clientConfig"] = _client_config(url + path, certificates)
+            webhook["failurePolicy"] = failure_policy
+    return configurations
+
+
+@contextmanager
+def registered_for(cluster: Cluster, namespace: str, url: str, failure_policy: FailurePolicy) -> Iterator[None]:
+    """The example's webhooks once more, at that address and for one namespace only."""
+    mutating, validating = example(url, cluster.service.certificates, failure_policy)
+    for configuration in (mutating, validating):
+        configuration["metadata"]["name"] = namespace
+        for webhook in configuration["webhooks"]:
+            webhook["namespaceSelector"] = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
+    cluster.registry.create_mutating_webhook_configuration(mutating)
+    cluster.registry.create_validating_webhook_configuration(validating)
+    try:
+        yield
+    finally:
+        cluster.registry.delete_mutating_webhook_configuration(namespace)
+        cluster.registry.delete_validating_webhook_configuration(namespace)
 
 
 def _wait_until_asked(cluster: Cluster) -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
@@ -43,7 +44,12 @@ class Service:
     url: str
     management_url: str
     certificates: Certificates
+    process: subprocess.Popen[bytes]
     log: Path
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
 
     def client(self) -> httpx.Client:
         """A client that trusts the service's authority, and it alone."""
@@ -94,13 +100,13 @@ def make_certificates(folder: Path) -> Certificates:
 
 
 @contextmanager
-def serving(certificates: Certificates, log: Path, policies: Path = POLICIES) -> Iterator[Service]:
+def serving(certificates: Certificates, log: Path, *, drain_seconds: float = 0) -> Iterator[Service]:
     """A webhook that is ready; ended at the end."""
     port, management_port = free_ports(2)
-    service = Service(f"https://127.0.0.1:{port}", f"http://127.0.0.1:{management_port}", certificates, log)
+    management_url = f"http://127.0.0.1:{management_port}"
     certificate, key = certificates.pair
     options = {
-        "--policy": policies,
+        "--policy": POLICIES,
         "--host": "127.0.0.1",
         "--port": port,
         "--management-host": "127.0.0.1",
@@ -109,15 +115,16 @@ def serving(certificates: Certificates, log: Path, policies: Path = POLICIES) ->
         "--tls-key": key,
         "--namespaces": "none",
         "--log-format": "json",
-        "--drain-seconds": 0,
+        "--drain-seconds": drain_seconds,
     }
     words = [str(word) for option in options.items() for word in option]
-    with running([*PROGRAM, "serve", *words], log, is_ready=lambda: is_ready(service)):
-        yield service
+    with running([*PROGRAM, "serve", *words], log, is_ready=lambda: is_ready(management_url)) as process:
+        yield Service(f"https://127.0.0.1:{port}", management_url, certificates, process, log)
 
 
-def is_ready(service: Service) -> bool:
+def is_ready(management_url: str) -> bool:
     try:
-        return service.ask("/readyz").status_code == 200
-    except httpx.TransportError:
+        with urlopen(f"{management_url}/readyz", timeout=10) as answer:
+            return bool(answer.status == 200)
+    except OSError:
         return False
