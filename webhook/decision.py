@@ -6,15 +6,18 @@ has its place after them.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Literal
+
+import msgspec
+from msgspec.structs import replace
 
 from webhook.annotations import APPLIED, NOTHING, PRIMARY_CONTAINER, asked_resources, primary_container
 from webhook.effective import EffectivePolicy, Mode
 from webhook.explain import (
     Change,
     Denial,
-    applied_annotation,
+    applied_again,
+    applied_record,
     audit_annotations,
     before_of,
     changes_of,
@@ -24,7 +27,7 @@ from webhook.explain import (
 )
 from webhook.patch import Operation, operations_of
 from webhook.pod import Container, Pod
-from webhook.pod_level import bound_pod_level, fit_into_pod_level, write_pod_requests
+from webhook.pod_level import bound_pod_level, fit_into_pod_level, write_pod_limits, write_pod_requests
 from webhook.pod_totals import bound_totals
 from webhook.projects import Scope
 from webhook.quantity import Quantity, parse_json_quantity
@@ -46,8 +49,7 @@ Endpoint = Literal["mutate", "validate"]
 Outcome = Literal["unchanged", "changed", "denied", "skipped"]
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """What is decided about a pod, and why.
 
     `outcome` is what the rules came to. `operations` is what is answered: empty unless the mode is Enforce.
@@ -61,7 +63,7 @@ class Decision:
     warnings: tuple[str, ...] = ()
     denial: Denial | None = None
     operations: tuple[Operation, ...] = ()
-    audit_annotations: Mapping[str, str] = field(default_factory=dict)
+    audit_annotations: Mapping[str, str] = {}
     capacity: tuple[tuple[str, int], ...] = ()
     invalid: tuple[str, ...] = ()
 
@@ -73,8 +75,7 @@ class Decision:
 SKIPPED = Decision("skipped")
 
 
-@dataclass(slots=True)
-class _Ruling:
+class _Ruling(msgspec.Struct):
     """What the rules made of a pod: its containers, the pod level last; why it is refused; what to write down."""
 
     containers: list[ContainerResources]
@@ -99,12 +100,10 @@ def decide(
     # Where nothing is enforced, what `mutate` would have changed is no reason to refuse.
     if mode == "Off" or (judging and mode != "Enforce"):
         return Decision("skipped", mode)
-    if judging and mode != "Enforce":
-        return Decision("skipped", mode)  # `/mutate` did not bound the pod, so there is nothing to look at again
     case = Case(policy, deny=judging or policy.on_exceed.value == "Deny", judging=judging)
     ruling = _decide_resize(pod, review.old_pod, case) if review.is_resize else _decide_creation(pod, case)
     if ruling.case.refusals:
-        return _refused(review, ruling, policy_hash, scope)
+        return _refused(ruling, policy_hash, scope)
     changes = [] if judging else [change for c in ruling.containers for change in changes_of(c)]
     if not changes:
         return _unchanged(ruling, mode, policy_hash)
@@ -149,6 +148,7 @@ def _decide_creation(pod: Pod, case: Case) -> _Ruling:
         )
     bound_totals(regular, pod_level, overhead, case)
     if has_pod_level and not case.judging:
+        write_pod_limits(pod_resources, regular)
         fit_into_pod_level(pod_resources, regular, case)
         write_pod_requests(pod_resources, regular)
     return _Ruling(containers, case, warnings, primary)
@@ -212,7 +212,7 @@ def _refuse_claims(pod: Pod, containers: Sequence[ContainerResources], case: Cas
         case.refusals.append(Refusal("resource-claims", text, setting.origin))
 
 
-def _refused(review: Review, ruling: _Ruling, policy_hash: str, scope: Scope) -> Decision:
+def _refused(ruling: _Ruling, policy_hash: str, scope: Scope) -> Decision:
     refusals, mode = ruling.case.refusals, ruling.case.policy.mode.value
     message = denial_message(refusals, scope, ruling.case.policy)
     warnings = fit_warnings([*ruling.warnings, f"would be denied: {message}"]) if mode == "Warn" else ()
@@ -221,7 +221,7 @@ def _refused(review: Review, ruling: _Ruling, policy_hash: str, scope: Scope) ->
         mode,
         warnings=warnings,
         denial=Denial(message, refusals[0].reason),
-        audit_annotations=audit_annotations((), mode, policy_hash, message, _was_patched(review)),
+        audit_annotations=audit_annotations(mode, policy_hash, denial=message),
     )
 
 
@@ -237,11 +237,11 @@ def _invalid(review: Review, ruling: _Ruling, found: Sequence[FieldError], polic
     assert pod is not None
     if annotated:
         ruling.case.refusals += [Refusal("annotation", f"as annotated, {error}") for error in annotated]
-        return _refused(review, ruling, policy_hash, scope)
+        return _refused(ruling, policy_hash, scope)
     judged = Case(policy, deny=True, judging=True)
     as_it_came = _decide_resize(pod, review.old_pod, judged) if review.is_resize else _decide_creation(pod, judged)
     if judged.refusals:
-        return replace(_refused(review, as_it_came, policy_hash, scope), invalid=tuple(map(str, found)))
+        return replace(_refused(as_it_came, policy_hash, scope), invalid=tuple(map(str, found)))
     return replace(_unchanged(as_it_came, policy.mode.value, policy_hash), invalid=tuple(map(str, found)))
 
 
@@ -250,8 +250,9 @@ def _changed(review: Review, ruling: _Ruling, changes: Sequence[Change], policy_
     pod = review.pod
     assert pod is not None
     operations: tuple[Operation, ...] = ()
+    record = applied_record(changes, policy_hash)
     if mode == "Enforce":
-        annotations = {} if review.is_resize else _annotations(pod, ruling, changes, policy_hash)
+        annotations = {} if review.is_resize else _annotations(pod, ruling, changes, policy_hash, record)
         operations = operations_of(pod, ruling.containers, annotations)
     warnings = [] if mode == "Audit" else [*warnings_of(changes, mode), *ruling.warnings]
     return Decision(
@@ -260,15 +261,18 @@ def _changed(review: Review, ruling: _Ruling, changes: Sequence[Change], policy_
         tuple(changes),
         fit_warnings(warnings),
         operations=operations,
-        audit_annotations=audit_annotations(changes, mode, policy_hash, None, _was_patched(review)),
+        audit_annotations=audit_annotations(mode, policy_hash, record=record, was_patched=_was_patched(review)),
         capacity=_capacity(ruling.containers),
     )
 
 
-def _annotations(pod: Pod, ruling: _Ruling, changes: Sequence[Change], policy_hash: str) -> dict[str, str]:
+def _annotations(pod: Pod, ruling: _Ruling, changes: Sequence[Change], policy_hash: str, record: str) -> dict[str, str]:
     """`applied` and, where it is absent, the primary container's name (A4, E2), as far as there is room."""
     given = pod.annotations
-    written = {APPLIED: applied_annotation(changes, policy_hash, given.get(APPLIED), ruling.containers)}
+    earlier = given.get(APPLIED)
+    written = {APPLIED: record}
+    if earlier:
+        written[APPLIED] = applied_again(earlier, changes, policy_hash, ruling.containers)
     if ruling.primary and PRIMARY_CONTAINER not in given:
         written[PRIMARY_CONTAINER] = ruling.primary
     for key in (APPLIED, PRIMARY_CONTAINER):
@@ -286,8 +290,8 @@ def _capacity(containers: Sequence[ContainerResources]) -> tuple[tuple[str, int]
     delta: dict[str, int] = {}
     for container in containers:
         for side, resource in container.reasons:
-            if side == "requests" and resource in container.requests:
-                before = before_of(container, side, resource)
-                added = container.requests[resource].nanos - (0 if before is None else before.nanos)
+            if side == "requests":
+                before, after = before_of(container, side, resource), container.requests.get(resource)
+                added = (0 if after is None else after.nanos) - (0 if before is None else before.nanos)
                 delta[resource] = delta.get(resource, 0) + added
     return tuple((resource, nanos) for resource, nanos in delta.items() if nanos)

@@ -5,7 +5,7 @@ containers' requests together or, where there is none, the pod's limit. Source: 
 DefaultPodLevelResources.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from webhook.effective import Bound, Setting
 from webhook.quantity import Quantity, quantity
@@ -89,6 +89,23 @@ def _refuse_uncomputable(pod: ContainerResources, overhead: Mapping[str, Quantit
             case.refusals.append(Refusal("maximum", text, bound.origin))
 
 
+def write_pod_limits(pod: ContainerResources, containers: Sequence[ContainerResources]) -> None:
+    """Writes the pod's limit where what we wrote would make the one that is filled in larger than the pod's request.
+
+    Where every container limits a resource and the pod only requests it, the pod's limit becomes the larger of its
+    request and the containers' limits together: equal to its request, the pod may be Guaranteed, and stays so (R12).
+    """
+    for resource, request in pod.requests.items():
+        if resource in pod.limits or resource not in ("cpu", "memory") or resource not in pod.before_requests:
+            continue
+        if not all(resource in container.before_limits for container in containers):
+            continue
+        before = _together(containers, lambda c, name=resource: c.before_limits.get(name))  # type: ignore[misc]
+        now = _together(containers, lambda c, name=resource: c.limits.get(name))  # type: ignore[misc]
+        if before <= pod.before_requests[resource].nanos and now > request.nanos:
+            pod.set("limits", resource, request, Reason("pod-level"))
+
+
 def fit_into_pod_level(pod: ContainerResources, containers: Sequence[ContainerResources], case: Case) -> None:
     """Keeps regular containers' limits, and the containers' requests together, within the pod level's."""
     for resource in dict.fromkeys([*pod.limits, *pod.requests]):
@@ -135,8 +152,14 @@ def _keep_requests_within(room: Quantity, resource: str, containers: Sequence[Co
 
 
 def _requested(resource: str, containers: Sequence[ContainerResources]) -> int:
+    return _together(containers, lambda container: container.requests.get(resource))
+
+
+def _together(
+    containers: Sequence[ContainerResources], value_of: Callable[[ContainerResources], Quantity | None]
+) -> int:
     def amount(container: ContainerResources) -> int:
-        value = container.requests.get(resource)
+        value = value_of(container)
         return 0 if value is None else value.nanos
 
     return pod_usage(

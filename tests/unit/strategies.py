@@ -247,10 +247,22 @@ def _guaranteed_container(draw: DrawFn, name: str, *, init: bool) -> Json:
 def guaranteed_pods(draw: DrawFn) -> Json:
     """A pod of the QoS class Guaranteed by its own values, which the API server accepts.
 
-    Either each container's requests are its limits, or the pod level's are and the containers say what they like.
+    Either each container's requests are its limits, or the pod level's are and the containers say what they like,
+    or the pod level's requests are what the containers limit together: Kubernetes fills its limits in.
     """
     metadata = {"name": "task", "namespace": "flytesnacks-development"}
-    if draw(st.integers(0, 2)) == 0:
+    kind = draw(st.sampled_from(["containers", "containers", "pod", "pod-requests"]))
+    if kind == "pod-requests":
+        share = {"cpu": draw(st.sampled_from(["1", "3"])), "memory": draw(st.sampled_from(["1Gi", "6Gi"]))}
+        count = draw(st.integers(1, 3))
+        level = {"cpu": str(int(share["cpu"]) * count), "memory": f"{int(share['memory'][:-2]) * count}Gi"}
+        requests = draw(st.sampled_from([share, {"cpu": "1m", "memory": "1"}]))
+        amounts = {"limits": share, "requests": requests}
+        regular: list[Json] = [
+            {"name": name, "image": "busybox", "resources": amounts} for name in CONTAINER_NAMES[:count]
+        ]
+        spec: Json = {"containers": regular, "resources": {"requests": level}}
+    elif kind == "pod":
         level = {"cpu": draw(st.sampled_from(["2", "4", "64"])), "memory": draw(st.sampled_from(["4Gi", "100Gi"]))}
         small: dict[str, list[str]] = {
             "cpu": ["0", "100m", "500m"],
@@ -259,7 +271,7 @@ def guaranteed_pods(draw: DrawFn) -> Json:
         }
         names = draw(st.lists(st.sampled_from(CONTAINER_NAMES), unique=True, min_size=1, max_size=2))
         regular = [{"name": name, "image": "busybox", "resources": draw(resources(small))} for name in names]
-        spec: Json = {"containers": regular, "resources": {"limits": level, "requests": dict(level)}}
+        spec = {"containers": regular, "resources": {"limits": level, "requests": dict(level)}}
     else:
         names = draw(st.lists(st.sampled_from(CONTAINER_NAMES), unique=True, min_size=1, max_size=3))
         steps = draw(st.lists(st.sampled_from(INIT_NAMES), unique=True, max_size=2))
