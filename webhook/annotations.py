@@ -5,8 +5,9 @@ is an error that names the annotation, the offending part and what is accepted.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
+
+import msgspec
 
 from webhook.pod import Pod
 from webhook.quantity import InvalidQuantity, Quantity, parse_strict_quantity
@@ -50,12 +51,11 @@ Amounts = dict[str, Quantity]
 NOTHING: Mapping[str, Quantity] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """Annotated requests and limits by container name; errors deny the pod, warnings do not."""
 
-    requests: Mapping[str, Amounts] = field(default_factory=dict)
-    limits: Mapping[str, Amounts] = field(default_factory=dict)
+    requests: Mapping[str, Amounts] = {}
+    limits: Mapping[str, Amounts] = {}
     errors: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 

@@ -1,7 +1,6 @@
 """Explaining a decision (section 8): change records, warnings, denials, the `applied` annotation, audit annotations."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import msgspec
 
@@ -160,16 +159,17 @@ def _fit_bytes(text: str, room: int) -> str:
     return text if len(encoded) <= room else encoded[: room - 3].decode(errors="ignore") + "…"
 
 
-def applied_annotation(
-    changes: Sequence[Change], policy_hash: str, earlier: str | None, containers: Sequence[ContainerResources]
-) -> str:
-    """The record of what was changed, as compact JSON of at most 8 KiB; the last changes are left out (E2).
+def applied_record(changes: Sequence[Change], policy_hash: str) -> str:
+    """What was changed, as compact JSON of at most 8 KiB; the last changes are left out (E2)."""
+    return _bounded(policy_hash, tuple(changes), len(changes))
 
-    Records of an earlier review stay where their value still is the pod's.
-    """
-    kept = _still_true(earlier, changes, containers) if earlier else []
-    records = (*kept, *changes)
-    return _bounded(policy_hash, records, len(changes))
+
+def applied_again(
+    earlier: str, changes: Sequence[Change], policy_hash: str, containers: Sequence[ContainerResources]
+) -> str:
+    """The same, with the records of an earlier review whose value still is the pod's before it."""
+    kept = _still_true(earlier, changes, containers)
+    return _bounded(policy_hash, (*kept, *changes), len(changes))
 
 
 def _bounded(policy_hash: str, records: tuple[Change, ...], new: int) -> str:
@@ -207,23 +207,21 @@ def _is_current(change: Change, container: ContainerResources | None) -> bool:
 
 
 def audit_annotations(
-    changes: Sequence[Change], mode: Mode, policy_hash: str, denial: str | None, was_patched: bool
+    mode: Mode, policy_hash: str, *, record: str | None = None, denial: str | None = None, was_patched: bool = False
 ) -> dict[str, str]:
     """What the audit log keeps (E4): deterministic, because the API server refuses a second, different value.
 
-    A review of a pod that we patched before writes `changes-again`.
+    A review of a pod that we patched before writes its record as `changes-again`.
     """
     annotations = {"mode": mode, "policy": policy_hash}
-    if changes:
-        key = "changes-again" if was_patched else "changes"
-        annotations[key] = _bounded(policy_hash, tuple(changes), len(changes))
+    if record is not None:
+        annotations["changes-again" if was_patched else "changes"] = record
     if denial is not None:
         annotations["denial"] = denial
     return annotations
 
 
-@dataclass(frozen=True, slots=True)
-class Denial:
+class Denial(msgspec.Struct, frozen=True):
     """Why a pod was refused: the message for people, and a short label for metrics."""
 
     message: str

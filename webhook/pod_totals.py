@@ -26,13 +26,27 @@ def bound_totals(
     maxima = case.policy.pod_maximum
     if not maxima.exact and not maxima.globs:
         return
-    names = {name for container in containers for name in container.requests} | {
-        name for container in containers for name in container.limits
-    }
+    names = {name for container in containers for amounts in (container.limits, container.requests) for name in amounts}
     for resource in sorted(names):
         bound = maxima.get(resource)
-        if bound is not None:
+        if bound is not None and not _surely_fits(containers, resource, bound, overhead):
             Total(containers, resource, bound, overhead, pod_level, case).bound_both_sides()
+
+
+def _surely_fits(
+    containers: Sequence[ContainerResources], resource: str, bound: Bound, overhead: Mapping[str, Quantity]
+) -> bool:
+    """Whether even all containers at once stay within the bound: the usual pod needs no closer look."""
+    limits = requests = overhead[resource].nanos if resource in overhead else 0
+    for container in containers:
+        limit, request = container.limits.get(resource), container.requests.get(resource)
+        if limit is not None:
+            limits += limit.nanos
+        if request is not None:
+            requests += request.nanos
+            if limit is not None and limit.nanos and request.nanos > limit.nanos:
+                return False
+    return limits <= bound.value.nanos and requests <= bound.value.nanos
 
 
 class Total:

@@ -33,8 +33,7 @@ BUILT_IN_ALIASES: Mapping[str, str] = {
     "gpu": "nvidia.com/gpu",
 }
 
-# A cluster has at most some ten thousand namespaces; what is kept for each is a reference.
-KEPT_SCOPES = 16_384
+# Namespaces with the same policies share what they come to.
 KEPT_POLICIES = 4_096
 
 T = TypeVar("T")
@@ -154,35 +153,23 @@ class PolicySet:
         ordered = sorted(by_name, key=lambda policy: policy.scope.specificity)
         self.documents: tuple[Policy, ...] = tuple(reversed(by_name))
         self._index = _Index(ordered)
-        self._by_scope: dict[Scope, EffectivePolicy] = {}
         self._by_policies: dict[tuple[int, ...], EffectivePolicy] = {}
         self.hash: str = _digest(self.documents)
 
     def effective(self, scope: Scope) -> EffectivePolicy:
-        """What the set comes to for a namespace; compiled once, then kept."""
-        found = self._by_scope.get(scope)
+        """What the set comes to for a namespace; compiled once for all that the same policies are for."""
+        positions = self._index.matching(scope)
+        found = self._by_policies.get(positions)
         if found is None:
-            found = self._compiled(self._index.matching(scope))
-            _keep(self._by_scope, scope, found, KEPT_SCOPES)
+            if len(self._by_policies) >= KEPT_POLICIES:
+                self._by_policies.clear()
+            found = compile_policies([self._index.policies[position] for position in positions])
+            self._by_policies[positions] = found
         return found
 
     def matching(self, scope: Scope) -> tuple[Policy, ...]:
         """The policies for a namespace or for some of its pods, the broadest first."""
         return tuple(self._index.policies[position] for position in self._index.matching(scope))
-
-    def _compiled(self, positions: tuple[int, ...]) -> EffectivePolicy:
-        """Namespaces with the same policies share what they come to."""
-        found = self._by_policies.get(positions)
-        if found is None:
-            found = compile_policies([self._index.policies[position] for position in positions])
-            _keep(self._by_policies, positions, found, KEPT_POLICIES)
-        return found
-
-
-def _keep(kept: dict[K, T], key: K, value: T, most: int) -> None:
-    if len(kept) >= most:
-        kept.clear()
-    kept[key] = value
 
 
 def _digest(documents: Sequence[Policy]) -> str:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 PROJECT_LABEL = "task-resources.io/project"
 DOMAIN_LABEL = "task-resources.io/domain"
 
@@ -14,8 +16,7 @@ class InvalidProjectRule(ValueError):
     """The template or the domains cannot be used; the message says what is accepted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(msgspec.Struct, frozen=True):
     """What a pod's namespace is; None where it belongs to no project or domain."""
 
     namespace: str

@@ -5,8 +5,9 @@ and whose policy. Pod totals (R10) are in `pod_totals`, pod-level resources (R11
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Literal
+
+import msgspec
 
 from webhook.annotations import NOTHING
 from webhook.effective import Bound, EffectivePolicy, Origin
@@ -41,8 +42,7 @@ class InvalidPod(ValueError):
     """A pod that no API server would send: a field is not what its type says."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(msgspec.Struct, frozen=True):
     """Why a value is what it is; `asked` is what the pod or its annotation wanted instead."""
 
     rule: Rule
@@ -50,8 +50,7 @@ class Reason:
     asked: Quantity | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(msgspec.Struct, frozen=True):
     """One thing that cannot be allowed: a short label for metrics, the text, and whose rule it was."""
 
     reason: str
@@ -160,8 +159,7 @@ def where_all(containers: Sequence[ContainerResources]) -> str:
     return names if len(containers) <= NAMED_CONTAINERS else f"{names} and {len(containers) - NAMED_CONTAINERS} more"
 
 
-@dataclass(slots=True)
-class Case:
+class Case(msgspec.Struct):
     """What the rules decide by, and what they have refused so far.
 
     `deny`: values above a maximum are refused rather than lowered (R6; always in `judging`).
@@ -171,7 +169,7 @@ class Case:
     policy: EffectivePolicy
     deny: bool = False
     judging: bool = False
-    refusals: list[Refusal] = field(default_factory=list)
+    refusals: list[Refusal] = []
 
     def refuse_excess(
         self, container: ContainerResources, side: Side, resource: str, asked: Quantity, bound: Bound
@@ -184,8 +182,7 @@ class Case:
         self.refusals.append(Refusal("maximum", text, bound.origin))
 
 
-@dataclass(frozen=True, slots=True)
-class PodLevel:
+class PodLevel(msgspec.Struct, frozen=True):
     """What the pod's own level says of a resource, as far as containers are concerned."""
 
     limits: Mapping[str, Quantity]
@@ -254,7 +251,7 @@ def _decide_compute(
     named = limit is not None or request is not None or asked_request is not None or asked_limit is not None
     bound = policy.maximum.get(resource)
     is_primary = container.kind == "primary"
-    if not named and bound is None and not is_primary:
+    if not named and bound is None and (not is_primary or resource == "ephemeral-storage"):
         return
     # Unset: absent, a zero limit, a zero request without a limit.
     if limit is not None and not limit.nanos:

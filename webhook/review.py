@@ -1,7 +1,5 @@
 """One admission review, as far as it is read: what is to be done with which pod, where, and by whom."""
 
-from dataclasses import dataclass
-
 import msgspec
 
 from webhook.pod import Pod
@@ -17,8 +15,7 @@ class UserInfo(msgspec.Struct, frozen=True, gc=False):
     groups: list[str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Review:
+class Review(msgspec.Struct, frozen=True):
     """What the API server asks: may this operation on this object go on?
 
     `pod` and `old_pod` are None where the object is not a Pod. `namespace` is the request's, the only one to trust.

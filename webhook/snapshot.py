@@ -12,6 +12,9 @@ from webhook.review import Review
 DEFAULT_RULE = ProjectRule()
 NO_LABELS: Mapping[str, str] = {}
 
+# A cluster has at most some ten thousand namespaces; what is kept of each is two references.
+KEPT_NAMESPACES = 16_384
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
@@ -20,17 +23,25 @@ class Snapshot:
     policies: PolicySet
     projects: ProjectRule = DEFAULT_RULE
     namespace_labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    _known: dict[str, tuple[Scope, EffectivePolicy]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def scope(self, namespace: str) -> Scope:
         """Project and domain of a namespace (P6)."""
         return self.projects.scope(namespace, self.namespace_labels.get(namespace, NO_LABELS))
 
-    def policy(self, namespace: str) -> EffectivePolicy:
-        """The effective policy of a namespace."""
-        return self.policies.effective(self.scope(namespace))
+    def _scope_and_policy(self, namespace: str) -> tuple[Scope, EffectivePolicy]:
+        """Worked out at the first pod of a namespace, then kept as long as the snapshot."""
+        found = self._known.get(namespace)
+        if found is None:
+            if len(self._known) >= KEPT_NAMESPACES:
+                self._known.clear()
+            scope = self.scope(namespace)
+            found = self._known[namespace] = scope, self.policies.effective(scope)
+        return found
 
     def decide(self, review: Review, endpoint: Endpoint = "mutate") -> Decision:
         """What happens to the reviewed pod; raises InvalidPod for one that no API server would send."""
-        scope = self.scope(review.namespace)
-        policy = self.policies.effective(scope)
+        scope, policy = self._scope_and_policy(review.namespace)
         return decide(review, policy, policy_hash=self.policies.hash, scope=scope, endpoint=endpoint)
