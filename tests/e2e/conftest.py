@@ -8,11 +8,13 @@ import pytest
 
 from tests.e2e.cluster import Cluster, connected
 from tests.e2e.control_plane import NODE, ControlPlane, Programs, build, control_plane
-from tests.e2e.registration import register
+from tests.e2e.pods import LIMITS, pod
+from tests.e2e.registration import MUTATING, register
 from tests.e2e.service import Certificates, Service, make_certificates, serving
 
 # What no pod of any test may lead to.
 BUGS = {"task_resources_invalid_results_total", "task_resources_panics_total"}
+REJECTIONS = "apiserver_admission_webhook_rejection_count{"
 
 PROGRAMS = pytest.StashKey[Programs]()
 HERE = Path(__file__).parent
@@ -57,5 +59,16 @@ def cluster(plane: ControlPlane, service: Service) -> Iterator[Cluster]:
         cluster.core.create_node({"metadata": {"name": NODE}, "status": NODE_STATUS})
         register(cluster, service)
         yield cluster
-    metrics = service.metrics()
-    assert sum(value for (name, _), value in metrics.items() if name in BUGS) == 0, service.log.read_text()
+        assert_no_bug_was_seen(cluster)
+
+
+def assert_no_bug_was_seen(cluster: Cluster) -> None:
+    """No pod of any test led to a result of ours that is wrong, by our own count and by that of the API server."""
+    plane, service = cluster.plane, cluster.service
+    assert sum(value for (name, _), value in service.metrics().items() if name in BUGS) == 0, service.log.read_text()
+    assert cluster.try_out(cluster.namespace(), pod(annotations={LIMITS: "?"})).status == 422  # one that is counted
+    counted = plane.kubectl("get", "--raw", "/metrics").stdout.splitlines()
+    rejections = [line for line in counted if line.startswith(REJECTIONS) and f'name="{MUTATING}"' in line]
+    assert rejections
+    assert not [line for line in rejections if "apiserver_internal_error" in line], "a patch that could not be applied"
+    assert "Failed to set admission audit annotation" not in (plane.folder / "kube-apiserver.log").read_text()
