@@ -34,10 +34,6 @@ KNOWN = frozenset(
         LIMITS,
         PRIMARY_CONTAINER,
         APPLIED,
-        "task-resources.io/accelerator",
-        "task-resources.io/accelerator-partition",
-        "task-resources.io/shared-memory",
-        "task-resources.io/interruptible",
     }
 )
 
