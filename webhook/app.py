@@ -115,7 +115,7 @@ class Reviews:
             self.metrics.count_refused(400)
             return text_answer(400, str(error))
         except Exception:
-            self.metrics.panics.inc()
+            self.metrics.panics += 1
             logger.exception("review %s failed, please report it", uid, extra={"uid": uid})
             return text_answer(500, f"internal error while reviewing {uid}")
         return Answer(200, encoded)
@@ -289,7 +289,7 @@ def management_app(metrics: Metrics, load: Load, checks: Checks) -> FastAPI:
     @app.get("/metrics")
     async def scrape() -> Response:
         """Everything in Prometheus' text format."""
-        metrics.in_flight.set(load.in_flight)
+        metrics.in_flight = load.in_flight
         return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
 
     return app

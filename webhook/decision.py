@@ -53,6 +53,7 @@ class Decision(msgspec.Struct, frozen=True):
     """What is decided about a pod, and why.
 
     `outcome` is what the rules came to. `operations` is what is answered: empty unless the mode is Enforce.
+    `record` is the changes as the `applied` annotation and the audit log have them: JSON of at most 8 KiB.
     `capacity` is what the change adds to (or takes from) the pod's requests, in nanos by resource.
     `invalid` is what the API server would have refused in our own result: a bug, and nothing is patched (R13).
     """
@@ -64,6 +65,7 @@ class Decision(msgspec.Struct, frozen=True):
     denial: Denial | None = None
     operations: tuple[Operation, ...] = ()
     audit_annotations: Mapping[str, str] = {}
+    record: str = ""
     capacity: tuple[tuple[str, int], ...] = ()
     invalid: tuple[str, ...] = ()
 
@@ -262,6 +264,7 @@ def _changed(review: Review, ruling: _Ruling, changes: Sequence[Change], policy_
         fit_warnings(warnings),
         operations=operations,
         audit_annotations=audit_annotations(mode, policy_hash, record=record, was_patched=_was_patched(review)),
+        record=record,
         capacity=_capacity(ruling.containers),
     )
 

@@ -4,7 +4,7 @@ Reviews go past the logging module: its record of a call costs as much as decidi
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import BinaryIO, Literal
 
@@ -18,9 +18,6 @@ LogFormat = Literal["json", "text"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-
-# A pod of 1,000 containers would make a line of megabytes; the pod's own annotation keeps 8 KiB of them.
-MOST_CHANGES = 100
 
 
 class _Line(msgspec.Struct, omit_defaults=True, rename="camel"):
@@ -37,8 +34,7 @@ class _Line(msgspec.Struct, omit_defaults=True, rename="camel"):
     outcome: str = ""
     mode: str = ""
     dry_run: bool = False
-    changes: Sequence[Change] = ()
-    more_changes: int = 0
+    record: msgspec.Raw | None = None
     denial: str = ""
     invalid: Sequence[str] = ()
     duration_milliseconds: float = 0.0
@@ -54,18 +50,18 @@ class ReviewLog:
 
     def __init__(self, stream: BinaryIO, log_format: LogFormat, level: LogLevel) -> None:
         self._stream = stream
-        self._render: Callable[[_Line], bytes] = _encode if log_format == "json" else _text
+        self._is_json = log_format == "json"
         self._is_on = LEVELS[level] <= logging.INFO
 
     def write(self, review: Review, endpoint: Endpoint, decision: Decision, seconds: float) -> None:
         """The line of a review that changed or was denied; nothing for others."""
         if self._is_on and (decision.outcome == "changed" or decision.outcome == "denied"):
-            self._stream.write(self._render(_line(review, endpoint, decision, seconds)) + b"\n")
+            line = _line(review, endpoint, decision, seconds)
+            self._stream.write((_encode(line) if self._is_json else _text(line, decision.changes)) + b"\n")
             self._stream.flush()
 
 
 def _line(review: Review, endpoint: Endpoint, decision: Decision, seconds: float) -> _Line:
-    changes = decision.changes
     denial = decision.denial
     return _Line(
         time=_now(),
@@ -79,8 +75,7 @@ def _line(review: Review, endpoint: Endpoint, decision: Decision, seconds: float
         outcome=decision.outcome,
         mode=decision.mode,
         dry_run=review.dry_run,
-        changes=changes[:MOST_CHANGES],
-        more_changes=max(0, len(changes) - MOST_CHANGES),
+        record=msgspec.Raw(decision.record.encode()) if decision.record else None,
         denial="" if denial is None else denial.message,
         invalid=decision.invalid,
         duration_milliseconds=round(seconds * 1000, 3),
@@ -98,14 +93,14 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _text(line: _Line) -> bytes:
+def _text(line: _Line, changed: Sequence[Change]) -> bytes:
     """A line for people: when, what happened to which pod, and every change."""
     mode = f" (mode {line.mode}: nothing is enforced)" if line.mode not in ("", "Enforce") else ""
     what = f"{line.endpoint} {line.namespace}/{line.pod} {line.outcome}{mode} in {line.duration_milliseconds} ms"
     changes = "".join(
         f"\n    {change.container or 'pod'}: {change.side}.{change.resource} "
         f"{change.before or 'unset'} → {change.after or 'unset'} ({change.rule})"
-        for change in line.changes
+        for change in changed
     )
     denial = f"\n    {line.denial}" if line.denial else ""
     return f"{line.time} {what}{changes}{denial}".encode()

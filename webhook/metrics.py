@@ -1,24 +1,26 @@
 """What Prometheus scrapes: counts and durations of reviews, and what is in force (E6).
 
+A review counts in plain numbers, which become series when they are scraped: counting in labelled series of the
+library would cost as much as deciding a small pod. One thread counts and is scraped, so nothing is locked.
+
 Label values come from closed sets, so that no pod can make new series; names of resources are the exception, and
 those beyond a bound are counted as "other".
 """
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    ProcessCollector,
-    disable_created_metrics,
-    generate_latest,
-)
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from webhook.decision import Decision, Endpoint
 from webhook.quantity import NANOS_PER_UNIT
 from webhook.review import Review
 
-PREFIX = "task_resources"
+PREFIX = "task_resources_"
 OPERATIONS = frozenset({"CREATE", "UPDATE", "DELETE", "CONNECT"})
 
 # A decision takes tens of microseconds; the API server's own buckets begin at 5 ms and cannot see it.
@@ -28,89 +30,49 @@ BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1
 MOST_RESOURCES = 100
 
 
-class Metrics:
+class Metrics(Collector):
     """All series of one server, in a registry of its own."""
 
     def __init__(self) -> None:
-        # A second series for each, which Prometheus' text format has no use for.
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # it ships without a type
-        self.registry = CollectorRegistry(auto_describe=True)
-        ProcessCollector(registry=self.registry)
-        labels = ("endpoint", "operation", "outcome", "mode", "dry_run")
-        self._reviews = self._counter("reviews", "Reviews answered, by what came of them.", *labels)
-        self._duration = Histogram(
-            "review_duration_seconds",
-            "Time to decide a review, from its whole body to the answer.",
-            namespace=PREFIX,
-            buckets=BUCKETS,
-            registry=self.registry,
-        )
-        self._changes = self._counter("changes", "Values changed in pods.", "resource", "rule")
-        self._capacity = self._counter(
-            "capacity_delta",
-            "What changes added to or took from requests: cores, bytes, devices.",
-            "resource",
-            "direction",
-        )
-        self._denials = self._counter("denials", "Pods refused, by the reason that came first.", "reason")
-        self._refused = self._counter("refused_requests", "Requests answered without a decision.", "code")
-        self.invalid_results = self._counter(
-            "invalid_results", "Results that the API server would have refused: bugs, never sent."
-        )
-        self.panics = self._counter("panics", "Answers 500: bugs.")
-        self.in_flight = self._gauge("in_flight_reviews", "Reviews being received or decided now.")
-        self._policy = self._gauge("policy_info", "1 for the policy set in force.", "hash")
-        self._policy_success = self._gauge(
-            "policy_last_success_timestamp_seconds", "When policies were last loaded without an error."
-        )
-        self._certificate = self._gauge("certificate_not_after_timestamp_seconds", "When a certificate ends.", "which")
-        # Looking up a labelled series costs more than counting in it.
-        self._kept: dict[tuple[Endpoint, str, str, str, bool], Counter] = {}
-        self._kept_changes: dict[tuple[str, str], Counter] = {}
+        self.in_flight = 0
+        self.panics = 0
+        self.invalid_results = 0
+        self._reviews: Counter[tuple[Endpoint, str, str, str, bool]] = Counter()
+        self._durations = [0] * (len(BUCKETS) + 1)
+        self._duration_sum = 0.0
+        self._changes: Counter[tuple[str, str]] = Counter()
+        self._raised: Counter[str] = Counter()
+        self._lowered: Counter[str] = Counter()
+        self._denials: Counter[str] = Counter()
+        self._refused: Counter[int] = Counter()
         self._resources: set[str] = set()
-
-    def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
-        return Counter(name, documentation, labels, namespace=PREFIX, registry=self.registry)
-
-    def _gauge(self, name: str, documentation: str, *labels: str) -> Gauge:
-        return Gauge(name, documentation, labels, namespace=PREFIX, registry=self.registry)
+        self._policy_hash = ""
+        self._policy_loaded_at = 0.0
+        self._certificates: dict[str, float] = {}
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
 
     def count(self, review: Review, endpoint: Endpoint, decision: Decision, seconds: float) -> None:
         """Counts one review that was decided; a dry run in `reviews_total` and nowhere else."""
-        key = (endpoint, review.operation, decision.outcome, decision.mode, review.dry_run)
-        series = self._kept.get(key)
-        if series is None:
-            series = self._series(*key)
-        series.inc()
+        operation = review.operation if review.operation in OPERATIONS else "other"
+        self._reviews[endpoint, operation, decision.outcome, decision.mode, review.dry_run] += 1
         if review.dry_run:
             return
-        self._duration.observe(seconds)
-        if decision.changes:
-            self._count_changes(decision)
-        if decision.denial is not None:
-            self._denials.labels(decision.denial.reason).inc()
-        if decision.invalid:
-            self.invalid_results.inc()
-
-    def _series(self, endpoint: Endpoint, operation: str, outcome: str, mode: str, dry_run: bool) -> Counter:
-        known = operation if operation in OPERATIONS else "other"
-        series: Counter = self._reviews.labels(endpoint, known, outcome, mode, str(dry_run).lower())
-        if known == operation:
-            self._kept[endpoint, operation, outcome, mode, dry_run] = series
-        return series
-
-    def _count_changes(self, decision: Decision) -> None:
+        self._durations[bisect_left(BUCKETS, seconds)] += 1
+        self._duration_sum += seconds
         for change in decision.changes:
-            key = (change.resource, change.rule)
-            series = self._kept_changes.get(key)
-            if series is None:
-                series = self._changes.labels(self._resource(change.resource), change.rule)
-                if change.resource in self._resources:
-                    self._kept_changes[key] = series
-            series.inc()
+            self._changes[self._resource(change.resource), change.rule] += 1
         for resource, nanos in decision.capacity:
-            direction = "raised" if nanos > 0 else "lowered"
-            self._capacity.labels(self._resource(resource), direction).inc(abs(nanos) / NANOS_PER_UNIT)
+            name = self._resource(resource)
+            if nanos > 0:
+                self._raised[name] += nanos
+            else:
+                self._lowered[name] -= nanos
+        if decision.denial is not None:
+            self._denials[decision.denial.reason] += 1
+        if decision.invalid:
+            self.invalid_results += 1
 
     def _resource(self, name: str) -> str:
         if name not in self._resources:
@@ -121,19 +83,95 @@ class Metrics:
 
     def count_refused(self, code: int) -> None:
         """Counts a request that was answered with an error instead of a decision."""
-        self._refused.labels(str(code)).inc()
+        self._refused[code] += 1
 
     def set_policy(self, policy_hash: str, at: float) -> None:
         """The policy set in force; `at` is when it was loaded, in seconds since the epoch."""
-        self._policy.clear()
-        self._policy.labels(policy_hash).set(1)
-        self._policy_success.set(at)
+        self._policy_hash, self._policy_loaded_at = policy_hash, at
 
     def set_certificate(self, which: str, not_after: float) -> None:
         """When a certificate ends, in seconds since the epoch."""
-        self._certificate.labels(which).set(not_after)
+        self._certificates[which] = not_after
 
     def exposition(self) -> bytes:
         """Everything in the text format that Prometheus scrapes."""
-        text: bytes = generate_latest(self.registry)
+        text: bytes = generate_latest(self._registry)
         return text
+
+    def collect(self) -> Iterable[Metric]:
+        """The series, for the registry."""
+        yield _counter(
+            "reviews",
+            "Reviews answered, by what came of them.",
+            ("endpoint", "operation", "outcome", "mode", "dry_run"),
+            {(*key[:4], str(key[4]).lower()): count for key, count in self._reviews.items()},
+        )
+        yield self._duration()
+        yield _counter(
+            "changes",
+            "Values changed in pods.",
+            ("resource", "rule"),
+            {(resource, rule): count for (resource, rule), count in self._changes.items()},
+        )
+        amounts = {(name, "raised"): nanos for name, nanos in self._raised.items()}
+        amounts |= {(name, "lowered"): nanos for name, nanos in self._lowered.items()}
+        yield _counter(
+            "capacity_delta",
+            "What changes added to or took from requests: cores, bytes, devices.",
+            ("resource", "direction"),
+            {key: nanos / NANOS_PER_UNIT for key, nanos in amounts.items()},
+        )
+        yield _counter(
+            "denials",
+            "Pods refused, by the reason that came first.",
+            ("reason",),
+            {(reason,): count for reason, count in self._denials.items()},
+        )
+        yield _counter(
+            "refused_requests",
+            "Requests answered without a decision, by HTTP status.",
+            ("code",),
+            {(str(code),): count for code, count in self._refused.items()},
+        )
+        invalid = "Results that the API server would have refused: bugs, never sent."
+        yield _counter("invalid_results", invalid, (), {(): self.invalid_results})
+        yield _counter("panics", "Answers 500: bugs.", (), {(): self.panics})
+        yield _gauge("in_flight_reviews", "Reviews being received or decided now.", (), {(): self.in_flight})
+        yield _gauge("policy_info", "1 for the policy set in force.", ("hash",), {(self._policy_hash,): 1})
+        yield _gauge(
+            "policy_last_success_timestamp_seconds",
+            "When policies were last loaded without an error.",
+            (),
+            {(): self._policy_loaded_at},
+        )
+        yield _gauge(
+            "certificate_not_after_timestamp_seconds",
+            "When a certificate ends.",
+            ("which",),
+            {(which,): not_after for which, not_after in self._certificates.items()},
+        )
+
+    def _duration(self) -> Metric:
+        bounds = [*map(str, BUCKETS), "+Inf"]
+        family = HistogramMetricFamily(
+            f"{PREFIX}review_duration_seconds", "Time to decide a review, from its whole body to the answer."
+        )
+        buckets = list(zip(bounds, accumulate(self._durations), strict=True))
+        family.add_metric([], buckets, self._duration_sum)
+        return family
+
+
+def _counter(name: str, text: str, labels: tuple[str, ...], values: Mapping[tuple[str, ...], float]) -> Metric:
+    return _filled(CounterMetricFamily(PREFIX + name, text, labels=labels), values)
+
+
+def _gauge(name: str, text: str, labels: tuple[str, ...], values: Mapping[tuple[str, ...], float]) -> Metric:
+    return _filled(GaugeMetricFamily(PREFIX + name, text, labels=labels), values)
+
+
+def _filled(
+    family: CounterMetricFamily | GaugeMetricFamily, values: Mapping[tuple[str, ...], float]
+) -> CounterMetricFamily | GaugeMetricFamily:
+    for labels, value in values.items():
+        family.add_metric(labels, value)
+    return family

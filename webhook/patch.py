@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from webhook.pod import Pod, Quantities
+from webhook.quantity import Quantity
 from webhook.resources import ContainerResources, Side
 
 
@@ -42,18 +43,16 @@ def resource_operations(container: ContainerResources) -> list[Operation]:
 
 def _side_operations(container: ContainerResources, side: Side) -> list[Operation]:
     given = _given(container, side)
-    now = container.limits if side == "limits" else container.requests
     path = f"{container.path}/resources/{side}"
-    changed = {
-        name: now[name].text for name in _touched(container, side) if name in now and _differs(container, side, name)
-    }
+    changed = _changed(container, side)
     if given is None:
         return [Operation("add", path, changed)] if changed else []
     operations = [Operation("add", f"{path}/{escape(name)}", text) for name, text in changed.items()]
-    before = container.before_limits if side == "limits" else container.before_requests
-    gone = [key for (of, _), keys in container.renamed.items() if of == side for key in keys]
-    gone += [name for name in before if name not in now and name in given]
-    operations += [Operation("remove", f"{path}/{escape(name)}") for name in gone]
+    before, now = _before_and_now(container, side)
+    if container.renamed or not before.keys() <= now.keys():
+        gone = [key for (of, _), keys in container.renamed.items() if of == side for key in keys]
+        gone += [name for name in before if name not in now and name in given]
+        operations += [Operation("remove", f"{path}/{escape(name)}") for name in gone]
     return operations
 
 
@@ -62,30 +61,35 @@ def _given(container: ContainerResources, side: Side) -> Quantities | None:
     return container.given.limits if side == "limits" else container.given.requests
 
 
-def _touched(container: ContainerResources, side: Side) -> list[str]:
-    """Resources whose value on that side may need an operation, in the order of the rules."""
+def _before_and_now(container: ContainerResources, side: Side) -> tuple[Mapping[str, Quantity], Mapping[str, Quantity]]:
+    if side == "limits":
+        return container.before_limits, container.limits
+    return container.before_requests, container.requests
+
+
+def _changed(container: ContainerResources, side: Side) -> dict[str, str]:
+    """What the API server would not hold by itself, in the order of the rules."""
+    before, now = _before_and_now(container, side)
     touched = [name for of, name in container.reasons if of == side]
     if container.renamed:
         touched += [name for of, name in container.renamed if of == side and name not in touched]
-    if side == "requests" and len(container.before_requests) < len(container.requests):
+    if side == "requests" and len(before) < len(now):
         # A request that was absent follows its limit by itself, unless it is to stay.
-        touched += [
-            name for name in container.requests if name not in touched and name not in container.before_requests
-        ]
-    return touched
+        touched += [name for name in now if name not in touched and name not in before]
+    return {
+        name: value.text
+        for name in touched
+        if (value := now.get(name)) is not None and _differs(container, side, name, before.get(name), value)
+    }
 
 
-def _differs(container: ContainerResources, side: Side, name: str) -> bool:
+def _differs(container: ContainerResources, side: Side, name: str, before: Quantity | None, now: Quantity) -> bool:
     """Whether the API server would hold another value without an operation."""
-    now = (container.limits if side == "limits" else container.requests)[name]
-    if (side, name) in container.renamed and name not in (_given(container, side) or ()):
+    if container.renamed and (side, name) in container.renamed and name not in (_given(container, side) or ()):
         return True
-    before = (container.before_limits if side == "limits" else container.before_requests).get(name)
     if before is not None:
         return before.nanos != now.nanos
-    if side == "limits" or container.kind == "pod":
-        return True
-    if (side, name) in container.reasons:
+    if side == "limits" or container.kind == "pod" or (side, name) in container.reasons:
         return True  # beside a limit of ours the request is written, too: nothing is left to defaulting
     limit = container.limits.get(name)  # an absent request becomes the limit by itself
     return limit is None or limit.nanos != now.nanos

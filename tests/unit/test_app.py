@@ -350,18 +350,21 @@ def test_a_review_that_changed_or_was_denied_is_one_log_line_without_the_pods_bo
         "namespace": "flytesnacks-development",
         "outcome": "changed",
         "mode": "Enforce",
-        "changes": [
-            {
-                "container": "main",
-                "resource": "cpu",
-                "side": "limits",
-                "from": "8",
-                "to": "4",
-                "rule": "maximum",
-                "policy": "policy-0",
-                "scope": "platform",
-            }
-        ],
+        "record": {
+            "policy": policy_set(CAP).hash,
+            "changes": [
+                {
+                    "container": "main",
+                    "resource": "cpu",
+                    "side": "limits",
+                    "from": "8",
+                    "to": "4",
+                    "rule": "maximum",
+                    "policy": "policy-0",
+                    "scope": "platform",
+                }
+            ],
+        },
     }
     assert b"hunter2" not in logged.lines.getvalue()
 
