@@ -203,7 +203,9 @@ def _amount(name: str, resource: str, text: str | None) -> Quantity:
 
 def _whole(name: str, resource: str, text: str, amount: Quantity) -> Quantity:
     unit = unit_nanos(resource)
-    if is_native(resource) or amount.nanos % unit == 0:
+    if is_native(resource):
+        return amount.rounded_up(unit)
+    if amount.nanos % unit == 0:
         return amount
     if is_hugepages(resource):
         raise InvalidQuantity(f"{name}={text}: must be a multiple of the page size, {page_bytes(resource)} bytes")

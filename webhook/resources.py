@@ -451,6 +451,8 @@ def _decide_devices(
     if asked_limit is not None or asked_request is not None:
         value = asked_limit if asked_limit is not None else asked_request
         reason = Reason("annotation")
+        if not own and value is not None and not value.nanos:
+            return  # none of what was not asked: a zero key would still get tolerations for the device
     elif any(amount.nanos % unit for amount in own):
         return  # the API server's to refuse
     else:

@@ -56,7 +56,7 @@ ANNOTATION_AMOUNTS: dict[str, list[str]] = {
     "ephemeral_storage": ["2Gi"],
     "gpu": ["0", "1", "8"],
     "nvidia.com/mig-1g.5gb": ["1"],
-    "example.kubernetes.io/slice": ["1500m"],
+    "example.kubernetes.io/slice": ["1500m", "1.0001"],
     "hugepages-2Mi": ["2Mi", "128Mi"],
 }
 POD_LEVEL = ("cpu", "memory", "hugepages-2Mi")
