@@ -118,7 +118,7 @@ CONSOLE = [
     pytest.param(command, output, id=f"{param.id}-{index}")
     for param in _blocks("console")
     for index, (command, output) in enumerate(_commands(param.values[0]))
-    if command.startswith(RUNNABLE)
+    if command.removeprefix(".venv/bin/").startswith(RUNNABLE)
 ]
 
 
