@@ -35,10 +35,12 @@ unit: setup
 	$(BIN)/pytest -q tests/unit
 
 test: lint  ## All tests; the first run builds kube-apiserver and etcd, about a quarter of an hour
-	@assets=$$(tools/kubernetes/build) && KUBEBUILDER_ASSETS="$$assets" $(BIN)/pytest -q tests/unit tests/e2e
+	@$(BIN)/python tools/kubernetes/build.py >/dev/null
+	$(BIN)/pytest -q tests/unit tests/e2e
 
 e2e: setup  ## Only the tests against a real kube-apiserver
-	@assets=$$(tools/kubernetes/build) && KUBEBUILDER_ASSETS="$$assets" $(BIN)/pytest -q tests/e2e
+	@$(BIN)/python tools/kubernetes/build.py >/dev/null
+	$(BIN)/pytest -q tests/e2e
 
 bench: setup  ## Measure what one core answers, next to a bare echo
 	$(BIN)/python -m benchmarks
@@ -46,6 +48,7 @@ bench: setup  ## Measure what one core answers, next to a bare echo
 lock: setup  ## Pin the dependencies of pyproject.toml anew; UPGRADE=--upgrade takes newer versions
 	$(LOCK) pyproject.toml --output-file requirements/runtime.txt
 	$(LOCK) --group pyproject.toml:build --output-file requirements/build.txt
+	$(LOCK) --group pyproject.toml:go --output-file requirements/go.txt
 	$(LOCK) pyproject.toml --group dev --constraints requirements/runtime.txt --constraints requirements/build.txt \
 		--output-file requirements/dev.txt
 
