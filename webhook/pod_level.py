@@ -11,7 +11,7 @@ from webhook.effective import Bound, Setting
 from webhook.quantity import Quantity, quantity
 from webhook.resource_names import is_hugepages, unit_nanos
 from webhook.resources import Case, ContainerResources, PodLevel, Reason, Refusal, Side, lower, where_all
-from webhook.usage import pod_usage
+from webhook.usage import is_pod_level_resource, pod_usage
 
 
 def bound_pod_level(pod: ContainerResources, overhead: Mapping[str, Quantity], running: int, case: Case) -> PodLevel:
@@ -21,6 +21,8 @@ def bound_pod_level(pod: ContainerResources, overhead: Mapping[str, Quantity], r
     """
     pod.requests = dict(pod.before_requests)
     for resource in dict.fromkeys([*pod.limits, *pod.requests]):
+        if resource in pod.left_alone or not is_pod_level_resource(resource):
+            continue
         bound = pod_level_bound(resource, overhead, running, case)
         if bound is None:
             continue
@@ -109,7 +111,7 @@ def write_pod_limits(pod: ContainerResources, containers: Sequence[ContainerReso
 def fit_into_pod_level(pod: ContainerResources, containers: Sequence[ContainerResources], case: Case) -> None:
     """Keeps regular containers' limits, and the containers' requests together, within the pod level's."""
     for resource in dict.fromkeys([*pod.limits, *pod.requests]):
-        if resource in pod.uncomputable:
+        if resource in pod.left_alone or not is_pod_level_resource(resource):
             continue
         limit = pod.limits.get(resource)
         if limit is not None and limit.nanos:
@@ -171,7 +173,9 @@ def _together(
 def write_pod_requests(pod: ContainerResources, containers: Sequence[ContainerResources]) -> None:
     """Writes the pod's request where a container's that we write would take the limit's place as its default."""
     for resource, limit in pod.limits.items():
-        if resource in pod.requests or not limit.nanos or resource in pod.uncomputable:
+        if resource in pod.requests or resource in pod.left_alone or not limit.nanos:
+            continue
+        if not is_pod_level_resource(resource):
             continue
         if any(_requests_itself(container, resource) for container in containers):
             continue

@@ -49,8 +49,8 @@ def bound_resize(
 
 
 def _bound(container: ContainerResources, before: ContainerResources, resource: str, bound: Bound, case: Case) -> None:
-    if resource in container.uncomputable:
-        if _given(container, resource) != _given(before, resource):
+    if resource in container.left_alone:
+        if resource in container.uncomputable and _given(container, resource) != _given(before, resource):
             text = f"{where(container)}: {resource} is too large to compute with; the maximum is {bound.value}"
             case.refusals.append(Refusal("maximum", text, bound.origin))
         return

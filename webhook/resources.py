@@ -71,6 +71,7 @@ class ContainerResources:
         "filled",
         "given",
         "kind",
+        "left_alone",
         "limits",
         "name",
         "path",
@@ -86,6 +87,7 @@ class ContainerResources:
         self.renamed: dict[tuple[Side, str], list[str]] = {}  # the aliases that stood for a resource
         self.filled: set[str] = set()  # resources whose limit R3 or R5 wrote
         self.uncomputable: set[str] = set()
+        self.left_alone: set[str] = set()  # what no rule decides: uncomputable or negative
         self.before_limits: dict[str, Quantity] = {}
         self.before_requests: dict[str, Quantity] = {}
         if given is not None:
@@ -100,9 +102,14 @@ class ContainerResources:
         before = self.before_limits if side == "limits" else self.before_requests
         for name, raw in quantities.items():
             try:
-                before[name] = parse_json_quantity(bytes(raw))
+                value = parse_json_quantity(bytes(raw))
+                if value.nanos < 0:
+                    self.left_alone.add(name)  # the API server's to refuse
+                else:
+                    before[name] = value
             except UncomputableQuantity:
                 self.uncomputable.add(name)
+                self.left_alone.add(name)
             except ValueError as error:
                 raise InvalidPod(f"{self.field}.{side}[{name[:80]}]: {error}") from error
 
@@ -204,12 +211,12 @@ def decide_container(
 ) -> None:
     """Applies R1 to R9 to every resource of the container."""
     for resource in COMPUTE:
-        if resource not in container.uncomputable:
+        if resource not in container.left_alone:
             _decide_compute(
                 container, resource, case, pod_level, asked_requests.get(resource), asked_limits.get(resource)
             )
     for resource in _other_resources(container, asked_requests, asked_limits):
-        if resource not in container.uncomputable:
+        if resource not in container.left_alone:
             decide = _decide_native if is_native(resource) else _decide_devices
             decide(container, resource, case, asked_requests.get(resource), asked_limits.get(resource))
     if container.uncomputable:

@@ -38,11 +38,13 @@ POD_AMOUNTS: dict[str, list[str]] = {
 }
 # Keys and values that no API server accepts in a container, or that we do not compute with.
 ODD_AMOUNTS: dict[str, list[str]] = {
-    "nvidia.com/gpu": ["500m", "1.5"],
-    "hugepages-2Mi": ["3Mi", "1"],
+    "nvidia.com/gpu": ["500m", "1.5", "-1"],
+    "example.kubernetes.io/slice": ["-1"],
+    "hugepages-2Mi": ["3Mi", "1", "-2Mi"],
     "hugepages-x": ["1"],
     "cpu": ["-1", "1e999999", "1" * 70],
-    "memory": ["1e999999"],
+    "memory": ["1e999999", "-1Gi"],
+    "ephemeral-storage": ["-1"],
     "gpu": ["0", "1", "2"],
     "mem": ["1Gi", "2Gi"],
     "pods": ["1"],
@@ -216,6 +218,8 @@ def pods(
         spec["initContainers"] = draw(containers(INIT_NAMES, doomed=doomed, least=0, init=True))
     if pod_level and draw(st.integers(0, 2)) == 0:
         amounts = {name: POD_AMOUNTS[name] for name in POD_LEVEL}
+        if doomed:
+            amounts = _merged(amounts, {**ODD_AMOUNTS, "nvidia.com/gpu": ["1", "9"], "ephemeral-storage": ["9Gi"]})
         level = draw(resources(amounts, doomed=doomed, fill_requests=False))
         if level is not None:
             spec["resources"] = level

@@ -527,8 +527,18 @@ LEFT_TO_THE_API_SERVER = [
     ("half-a-device", main("nvidia.com/gpu=1500m")),
     ("no-resource", main("pods=1")),
     ("negative", main("ephemeral-storage=-1")),
+    ("negative-request-without-a-limit", main(None, "cpu=-1")),
+    ("a-negative-device", main(None, "nvidia.com/gpu=-1")),
+    ("a-negative-limit-of-a-native-resource", main("a.kubernetes.io/b=-1", "a.kubernetes.io/b=0")),
     ("hugepages-alone", main("hugepages-2Mi=2Mi")),
 ]
+
+
+def test_r13_what_no_pod_level_may_have_is_the_api_servers_to_tell() -> None:
+    task = pod(main("cpu=8"), resources={"limits": {"ephemeral-storage": "9Gi", "nvidia.com/gpu": "9"}})
+    decision = decided(task, "container: {max: {cpu: 4, ephemeral-storage: 1Gi, nvidia.com/gpu: 1}}")
+    assert (decision.denial, decision.invalid) == (None, ())
+    assert patched(task, decision)["spec"]["resources"] == task["spec"]["resources"]
 
 
 @pytest.mark.parametrize(
