@@ -57,21 +57,9 @@ class Service:
         return httpx.Client(base_url=self.url, verify=context, timeout=10, trust_env=False)
 
     def review(self, pod: Json, namespace: str, endpoint: str = "mutate") -> Json:
-        """The answer to a review of the pod's creation, asked as the API server would."""
-        request = {
-            "uid": "705ab4f5-6393-11e8-b7cc-42010a800002",
-            "kind": {"group": "", "version": "v1", "kind": "Pod"},
-            "resource": {"group": "", "version": "v1", "resource": "pods"},
-            "namespace": namespace,
-            "operation": "CREATE",
-            "userInfo": {"username": "admin"},
-            "object": pod,
-            "oldObject": None,
-            "dryRun": False,
-        }
-        review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
+        """The answer to a review of the pod's creation."""
         with self.client() as client:
-            answer = client.post(f"/{endpoint}", json=review)
+            answer = client.post(f"/{endpoint}", json=creation(pod, namespace))
         assert answer.status_code == 200, answer.text
         response: Json = answer.json()["response"]
         return response
@@ -89,6 +77,22 @@ class Service:
             for sample in samples
             if sample.name.startswith("task_resources_")
         }
+
+
+def creation(pod: Json, namespace: str) -> Json:
+    """A review of the pod's creation, as the API server would ask for it."""
+    request = {
+        "uid": "705ab4f5-6393-11e8-b7cc-42010a800002",
+        "kind": {"group": "", "version": "v1", "kind": "Pod"},
+        "resource": {"group": "", "version": "v1", "resource": "pods"},
+        "namespace": namespace,
+        "operation": "CREATE",
+        "userInfo": {"username": "admin"},
+        "object": pod,
+        "oldObject": None,
+        "dryRun": False,
+    }
+    return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
 
 
 def make_certificates(folder: Path) -> Certificates:

@@ -14,7 +14,7 @@ from tests.e2e.cluster import Answer, Cluster
 from tests.e2e.pods import container, pod, resources
 from tests.e2e.processes import eventually, free_ports
 from tests.e2e.registration import MUTATING, registered_for
-from tests.e2e.service import Service, is_ready, serving
+from tests.e2e.service import Service, creation, is_ready, serving
 
 pytestmark = pytest.mark.e2e
 
@@ -93,6 +93,18 @@ def test_a_rolling_update_of_two_replicas_fails_no_pod(cluster: Cluster, tmp_pat
             answers = [answer for each in creating for answer in each.result()]
     assert len(answers) > 100
     assert [answer.body for answer in answers if not is_bounded(answer)] == []
+
+
+def test_a_replica_that_leaves_answers_on_and_sends_its_callers_elsewhere(cluster: Cluster, tmp_path: Path) -> None:
+    with serving(cluster.service.certificates, tmp_path / "leaving.log", drain_seconds=30) as leaving:
+        leaving.process.terminate()
+        eventually(lambda: not is_ready(leaving.management_url), "the replica is not ready")
+        with leaving.client() as client:
+            answer = client.post("/mutate", json=creation(GREEDY, "platform-development"))
+        assert (answer.status_code, answer.headers["Connection"]) == (200, "close")
+        assert answer.json()["response"]["patchType"] == "JSONPatch"
+        leaving.process.terminate()  # a second signal ends the draining
+        assert leaving.process.wait(20) == 0
 
 
 def is_bounded(answer: Answer) -> bool:
