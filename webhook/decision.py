@@ -217,11 +217,11 @@ def _refuse_claims(pod: Pod, containers: Sequence[ContainerResources], case: Cas
 def _refused(ruling: _Ruling, policy_hash: str, scope: Scope) -> Decision:
     refusals, mode = ruling.case.refusals, ruling.case.policy.mode.value
     message = denial_message(refusals, scope, ruling.case.policy)
-    warnings = fit_warnings([*ruling.warnings, f"would be denied: {message}"]) if mode == "Warn" else ()
+    warnings = [f"would be denied: {refusal.text}" for refusal in refusals] if mode == "Warn" else []
     return Decision(
         "denied",
         mode,
-        warnings=warnings,
+        warnings=() if mode == "Audit" else fit_warnings([*warnings, *ruling.warnings]),
         denial=Denial(message, refusals[0].reason),
         audit_annotations=audit_annotations(mode, policy_hash, denial=message),
     )

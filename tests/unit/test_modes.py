@@ -56,6 +56,20 @@ def test_warnings_say_would_in_mode_warn() -> None:
     )
 
 
+def test_warnings_of_a_refusal_name_every_value_in_mode_warn() -> None:
+    decision = decided(TOO_MUCH, in_mode("Warn", DENY))
+    assert decision.warnings == (
+        'would be denied: container "main": limits.cpu 8 is above the maximum 4',
+        'would be denied: container "main": requests.cpu 8 is above the maximum 4',
+    )
+
+
+@pytest.mark.parametrize(("mode", "count"), [("Enforce", 1), ("Warn", 3), ("Audit", 0)])
+def test_a_refused_pod_gets_the_other_warnings_too(mode: str, count: int) -> None:
+    task = pod(container(limits={"cpu": "8"}), annotations={"task-resources.io/limit": "cpu=2"})
+    assert len(decided(task, in_mode(mode, DENY)).warnings) == count
+
+
 def test_defaults_are_no_warning() -> None:
     decision = decided(pod(), "container: {defaultRequest: {cpu: 500m}, max: {cpu: '4'}}")
     assert (decision.outcome, decision.warnings) == ("changed", ())

@@ -567,6 +567,16 @@ def test_a_mode_that_does_not_enforce_is_said(files: Files) -> None:
     assert "@@" not in result.stdout
 
 
+def test_a_refusal_that_is_not_enforced_is_said_once(files: Files) -> None:
+    files.policy.write_text(POLICY.replace("contact:", "mode: Warn\n  contact:"))
+    result = files.run(files.write(DENIED))
+    assert result.stdout.count("nvidia.com/gpu 1 is asked") == 1
+    assert (result.stdout.splitlines()[0], result.exit_code) == (
+        "Pod default/train denied (mode Warn: nothing is enforced)",
+        1,
+    )
+
+
 def test_two_reviews_of_one_input_are_equal_bytes(files: Files) -> None:
     file = files.write(ONE, DENIED, manifest("Job", LARGE))
     assert files.run("-o", "response", file).stdout == files.run("-o", "response", file).stdout

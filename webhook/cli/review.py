@@ -255,7 +255,7 @@ def _print_text(console: Console, result: Reviewed) -> None:
     # What a change says already is no warning of its own here.
     said = fit_warnings(warnings_of(decision.changes, decision.mode))
     for warning in result.warnings:
-        if warning not in said:
+        if warning not in said and not (decision.denial is not None and warning.startswith("would be denied: ")):
             console.print(Text(f"  Warning: {warning}", style="yellow"))
     for line in _diff(result):
         style = "green" if line.startswith("+") else "red" if line.startswith("-") else "dim"
