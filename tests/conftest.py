@@ -11,7 +11,7 @@ IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
 # No deadline: it would judge the machine. The daily loop tries few examples, new ones each time; CI tries many, always
 # the same, so that a build fails by a change and never by luck.
 settings.register_profile("local", deadline=None, max_examples=40)
-settings.register_profile("ci", deadline=None, max_examples=120, derandomize=True, print_blob=True)
+settings.register_profile("ci", deadline=None, max_examples=100, derandomize=True, print_blob=True)
 # By hand, after a change of the rules: pytest --hypothesis-profile long tests/unit/test_properties.py
 settings.register_profile("long", deadline=None, max_examples=3000)
 settings.load_profile("ci" if IN_CI else "local")
