@@ -31,6 +31,9 @@ PUT_RIGHT = {
     "bad-podlevel-req-lt-sum": "the primary container makes room in the pod's request (R11)",
 }
 
+SPECS = {each["metadata"]["name"]: each["spec"] for each in yaml.safe_load_all(POLICIES.read_text())}
+POLICIES_THAT_BITE = ["platform", "strict", "total", "unset", "narrow"]
+
 
 @pytest.fixture(scope="module")
 def generous(cluster: Cluster) -> str:
@@ -78,8 +81,6 @@ def test_a_valid_pod_stays_valid_under_policies_that_bite(
         if answer.status == 201:
             assert_obeys(answer.body, policy)
 
-
-POLICIES_THAT_BITE = ["platform", "strict", "total", "unset", "narrow"]
 
 randomly = settings(derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -161,9 +162,6 @@ def without_overhead(task: Json) -> Json:
 
 def is_refused_by_us(answer: Answer) -> bool:
     return answer.status == 422 and 'admission webhook "mutate.task-resources.io" denied' in answer.message
-
-
-SPECS = {each["metadata"]["name"]: each["spec"] for each in yaml.safe_load_all(POLICIES.read_text())}
 
 
 def container_maxima(policy: str) -> Json:
