@@ -3,6 +3,7 @@
 Reviews go past the logging module: its record of a call costs as much as deciding a small pod.
 """
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -16,6 +17,9 @@ from webhook.review import Review
 
 LogFormat = Literal["json", "text"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+
+# What a killed process may lose of its lines; a process that is stopped loses none.
+FLUSH_SECONDS = 0.02
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -46,19 +50,32 @@ _encode = msgspec.json.Encoder().encode
 
 
 class ReviewLog:
-    """Writes one line a review; `stream` is unbuffered or flushed at once, so that no line is lost."""
+    """Writes one line a review; lines of reviews that were answered together go out together.
+
+    A write wakes whoever reads the stream, which costs more than the line.
+    """
 
     def __init__(self, stream: BinaryIO, log_format: LogFormat, level: LogLevel) -> None:
         self._stream = stream
         self._is_json = log_format == "json"
         self._is_on = LEVELS[level] <= logging.INFO
+        self._waiting: list[bytes] = []
 
     def write(self, review: Review, endpoint: Endpoint, decision: Decision, seconds: float) -> None:
         """The line of a review that changed or was denied; nothing for others."""
         if self._is_on and (decision.outcome == "changed" or decision.outcome == "denied"):
             line = _line(review, endpoint, decision, seconds)
-            self._stream.write((_encode(line) if self._is_json else _text(line, decision.changes)) + b"\n")
+            if not self._waiting:
+                asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
+            self._waiting.append(_encode(line) if self._is_json else _text(line, decision.changes))
+
+    def flush(self) -> None:
+        """Writes the lines that wait."""
+        if self._waiting:
+            self._waiting.append(b"")
+            self._stream.write(b"\n".join(self._waiting))
             self._stream.flush()
+            self._waiting.clear()
 
 
 def _line(review: Review, endpoint: Endpoint, decision: Decision, seconds: float) -> _Line:

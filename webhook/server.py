@@ -273,7 +273,10 @@ def run(served: Served, *, drain_seconds: float) -> None:
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(served, drain_seconds=drain_seconds))
+        try:
+            runner.run(serve(served, drain_seconds=drain_seconds))
+        finally:
+            served.reviews.log.flush()
 
 
 def addresses(sockets: Sequence[socket.socket]) -> list[str]:

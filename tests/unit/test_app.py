@@ -56,7 +56,11 @@ class Service:
         return request(review_app(self.reviews, self.load), "POST", path, content=body, headers=headers or JSON)
 
     def log(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.lines.getvalue().splitlines()]
+        return [json.loads(line) for line in self.text().splitlines()]
+
+    def text(self) -> str:
+        self.reviews.log.flush()
+        return self.lines.getvalue().decode()
 
     def samples(self) -> dict[str, float]:
         """Every series, by its name and labels."""
@@ -366,7 +370,7 @@ def test_a_review_that_changed_or_was_denied_is_one_log_line_without_the_pods_bo
             ],
         },
     }
-    assert b"hunter2" not in logged.lines.getvalue()
+    assert "hunter2" not in logged.text()
 
 
 def test_a_denial_is_logged_with_its_message() -> None:
@@ -380,7 +384,7 @@ def test_a_denial_is_logged_with_its_message() -> None:
 def test_the_text_log_is_for_people() -> None:
     logged = service(CAP, log_format="text")
     logged.post(review_body(pod(container(limits={"cpu": "8"}, requests={"cpu": "1"})), name="task"))
-    text = logged.lines.getvalue().decode()
+    text = logged.text()
     assert "mutate flytesnacks-development/task changed in" in text
     assert "    main: limits.cpu 8 → 4 (maximum)\n" in text
 
@@ -388,7 +392,7 @@ def test_the_text_log_is_for_people() -> None:
 def test_a_log_level_above_info_leaves_reviews_out() -> None:
     logged = service(CAP, level="warning")
     logged.post(review_body(TOO_MUCH))
-    assert logged.lines.getvalue() == b""
+    assert logged.text() == ""
 
 
 def test_reviews_changes_and_capacity_are_counted() -> None:
