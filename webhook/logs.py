@@ -3,9 +3,9 @@
 Reviews go past the logging module: its record of a call costs as much as deciding a small pod.
 """
 
-import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import BinaryIO, Literal
 
@@ -52,8 +52,11 @@ _encode = msgspec.json.Encoder().encode
 class ReviewLog:
     """Writes one line a review; lines of reviews that were answered together go out together.
 
-    A write wakes whoever reads the stream, which costs more than the line.
+    A write wakes whoever reads the stream, which costs more than the line. `later` is an event loop's `call_later`;
+    until it is given, every line goes out by itself.
     """
+
+    later: Callable[[float, Callable[[], None]], object] | None = None
 
     def __init__(self, stream: BinaryIO, log_format: LogFormat, level: LogLevel) -> None:
         self._stream = stream
@@ -65,17 +68,19 @@ class ReviewLog:
         """The line of a review that changed or was denied; nothing for others."""
         if self._is_on and (decision.outcome == "changed" or decision.outcome == "denied"):
             line = _line(review, endpoint, decision, seconds)
-            if not self._waiting:
-                asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
             self._waiting.append(_encode(line) if self._is_json else _text(line, decision.changes))
+            if self.later is None:
+                self.flush()
+            elif len(self._waiting) == 1:
+                self.later(FLUSH_SECONDS, self.flush)
 
     def flush(self) -> None:
-        """Writes the lines that wait."""
-        if self._waiting:
-            self._waiting.append(b"")
-            self._stream.write(b"\n".join(self._waiting))
-            self._stream.flush()
-            self._waiting.clear()
+        """Writes the lines that wait. A stream that is broken loses them; reviews are answered all the same."""
+        lines, self._waiting = self._waiting, []
+        if lines:
+            with suppress(OSError):
+                self._stream.write(b"\n".join([*lines, b""]))
+                self._stream.flush()
 
 
 def _line(review: Review, endpoint: Endpoint, decision: Decision, seconds: float) -> _Line:
@@ -153,5 +158,6 @@ class _StreamHandler(logging.Handler):
         else:
             level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
             text = f"{_now()} {level}{record.getMessage()}{error and chr(10)}{error}".encode()
-        self._stream.write(text + b"\n")
-        self._stream.flush()
+        with suppress(OSError):
+            self._stream.write(text + b"\n")
+            self._stream.flush()

@@ -223,6 +223,7 @@ async def serve(served: Served, *, drain_seconds: float) -> None:
         asyncio.create_task(server.serve(sockets=[listener]))
         for server, listener in ((management, served.management_socket), (reviews, served.review_socket))
     ]
+    served.reviews.log.later = loop.call_later
     served.load.state = "serving"
     await _first(stopping.wait(), *serving)
     served.load.state = "draining"

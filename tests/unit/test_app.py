@@ -59,7 +59,6 @@ class Service:
         return [json.loads(line) for line in self.text().splitlines()]
 
     def text(self) -> str:
-        self.reviews.log.flush()
         return self.lines.getvalue().decode()
 
     def samples(self) -> dict[str, float]:
@@ -387,6 +386,31 @@ def test_the_text_log_is_for_people() -> None:
     text = logged.text()
     assert "mutate flytesnacks-development/task changed in" in text
     assert "    main: limits.cpu 8 → 4 (maximum)\n" in text
+
+
+def test_lines_of_reviews_that_were_answered_together_go_out_together_and_none_is_lost() -> None:
+    logged = service(CAP)
+    waiting: list[Callable[[], None]] = []
+    logged.reviews.log.later = lambda _, flush: waiting.append(flush)
+    for _ in range(3):
+        logged.post(review_body(TOO_MUCH))
+    assert logged.text() == ""
+    (flush,) = waiting
+    flush()
+    assert len(logged.log()) == 3
+    logged.post(review_body(TOO_MUCH))
+    assert len(waiting) == 2
+
+
+class BrokenStream(io.BytesIO):
+    def write(self, _: Any) -> int:
+        raise BrokenPipeError
+
+
+def test_a_log_that_cannot_be_written_fails_no_review() -> None:
+    unheard = service(CAP)
+    unheard.reviews.log = ReviewLog(BrokenStream(), "json", "info")
+    assert unheard.post(review_body(TOO_MUCH)).status_code == 200
 
 
 def test_a_log_level_above_info_leaves_reviews_out() -> None:
