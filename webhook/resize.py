@@ -28,8 +28,9 @@ def bound_resize(
     Both sequences hold the containers and last the pod level, which may say nothing.
     """
     was = {(container.kind == "pod", container.name): container for container in old}
-    running = sum(container.kind in ("primary", "regular", "sidecar") for container in new)
-    for container in new:
+    pod, containers = new[-1], new[:-1]
+    running = sum(container.kind in ("primary", "regular", "sidecar") for container in containers)
+    for container in (pod, *containers):
         container.requests = dict(container.before_requests)  # no key is added
         before = was.get((container.kind == "pod", container.name), NOTHING)
         for resource in RESIZABLE:
@@ -38,8 +39,7 @@ def bound_resize(
             else:
                 bound = case.policy.maximum.get(resource)
             if bound is not None:
-                _bound(container, before, resource, bound, case)
-    pod, containers = new[-1], new[:-1]
+                _bound(container, before, pod.limits.get(resource), resource, bound, case)
     old_containers = [was.get((False, container.name), NOTHING) for container in containers]
     for resource in RESIZABLE:
         _refuse_higher_total(containers, old_containers, pod, resource, overhead, case)
@@ -48,7 +48,14 @@ def bound_resize(
         _refuse_new_class(new, old, case)
 
 
-def _bound(container: ContainerResources, before: ContainerResources, resource: str, bound: Bound, case: Case) -> None:
+def _bound(
+    container: ContainerResources,
+    before: ContainerResources,
+    pod_limit: Quantity | None,
+    resource: str,
+    bound: Bound,
+    case: Case,
+) -> None:
     if resource in container.left_alone:
         if resource in container.uncomputable and _given(container, resource) != _given(before, resource):
             text = f"{where(container)}: {resource} is too large to compute with; the maximum is {bound.value}"
@@ -56,7 +63,7 @@ def _bound(container: ContainerResources, before: ContainerResources, resource: 
         return
     limit, old_limit = container.limits.get(resource), before.limits.get(resource)
     if limit is not None:
-        _bound_limit(container, resource, limit, old_limit, bound, case)
+        _bound_limit(container, resource, limit, old_limit, pod_limit, bound, case)
         limit = container.limits[resource]
     request = container.requests.get(resource)
     old_request = before.before_requests.get(resource, ZERO)
@@ -84,6 +91,7 @@ def _bound_limit(
     resource: str,
     limit: Quantity,
     old_limit: Quantity | None,
+    pod_limit: Quantity | None,
     bound: Bound,
     case: Case,
 ) -> None:
@@ -93,7 +101,9 @@ def _bound_limit(
         return  # there was no limit, so this one is lower
     else:
         ceiling = _larger(bound, old_limit)
-    if limit.nanos > ceiling.value.nanos or not limit.nanos:
+    # A container whose limit is zero, none, has the pod's own.
+    in_force = limit if limit.nanos or container.kind == "pod" or pod_limit is None else pod_limit
+    if in_force.nanos > ceiling.value.nanos or not in_force.nanos:
         lower(container, "limits", resource, case, ceiling, limit)
 
 

@@ -21,9 +21,19 @@ def errors_of_ours(pod: Pod, containers: Sequence[ContainerResources]) -> list[F
     found = errors(_pod(regular, pod_level, _after, is_windows=pod.is_windows))
     if not found:
         return found
-    before = {(e.path, e.resource) for e in errors(_pod(regular, pod_level, _before, is_windows=pod.is_windows))}
+    before = errors(_pod(regular, pod_level, _before, is_windows=pod.is_windows))
+    fields = {(error.path, error.resource) for error in before}
+    doomed = {error.resource for error in before}
     by_field = {container.field: container for container in containers}
-    return [error for error in found if (error.path, error.resource) not in before or _is_written(error, by_field)]
+
+    def is_ours(error: FieldError) -> bool:
+        if _is_written(error, by_field):
+            return True
+        # A pod level that does not fit a container's value says nothing new where that value was wrong before.
+        is_new = (error.path, error.resource) not in fields
+        return is_new and not (error.path.startswith(pod_level.field) and error.resource in doomed)
+
+    return [error for error in found if is_ours(error)]
 
 
 def caused_by_annotation(error: FieldError, containers: Sequence[ContainerResources]) -> bool:

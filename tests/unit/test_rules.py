@@ -591,3 +591,20 @@ def test_e4_audit_annotations_are_the_same_for_the_same_pod() -> None:
     first, second = (decided(task, "container: {max: {cpu: 4}}") for _ in range(2))
     assert first.audit_annotations == second.audit_annotations
     assert set(first.audit_annotations) == {"mode", "policy", "changes"}
+
+
+def test_z1_a_zero_limit_in_a_resize_leaves_the_pods_own_limit_in_force() -> None:
+    level = {"limits": {"cpu": "50m"}, "requests": {"cpu": "10m"}}
+
+    def sized(limit: str, request: str) -> Json:
+        return pod(container(limits={"cpu": limit}, requests={"cpu": request}), resources=level)
+
+    decision = decided(sized("0", "0"), "container: {max: {cpu: '4'}}", old=sized("40m", "1m"))
+    assert (decision.outcome, decision.invalid) == ("unchanged", ())
+
+
+def test_r13_a_pod_level_that_no_container_could_fit_is_left_to_the_api_server() -> None:
+    huge = container(requests={"cpu": "1", "memory": "1Gi", "hugepages-2Mi": "4Mi"})
+    doomed = pod(huge, resources={"limits": {"hugepages-2Mi": "0"}})
+    decision = decided(doomed, "container: {max: {hugepages-2Mi: 64Mi}}")
+    assert (decision.denial, decision.invalid) == (None, ())
