@@ -35,11 +35,9 @@ unit: setup
 	$(BIN)/pytest -q tests/unit
 
 test: lint  ## All tests; the first run builds kube-apiserver and etcd, about a quarter of an hour
-	@$(BIN)/python tools/kubernetes/build.py >/dev/null
 	$(BIN)/pytest -q tests/unit tests/e2e
 
 e2e: setup  ## Only the tests against a real kube-apiserver
-	@$(BIN)/python tools/kubernetes/build.py >/dev/null
 	$(BIN)/pytest -q tests/e2e
 
 bench: setup  ## Measure what one core answers, next to a bare echo

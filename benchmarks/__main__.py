@@ -47,6 +47,15 @@ def scale(rounds: int, seconds: float) -> None:
 
 
 @main.command()
+@click.option("--pods", default=500, show_default=True, type=click.IntRange(10, 10_000))
+def creates(pods: int) -> None:
+    """Pod creations through a real kube-apiserver, with the webhook and without."""
+    from benchmarks.creates import creates
+
+    click.echo(creates(pods))
+
+
+@main.command()
 def decision() -> None:
     """Microseconds of each step in one process, without the network."""
     from benchmarks.decision import quantities, steps

@@ -43,7 +43,7 @@ class Target:
 @dataclass(frozen=True, slots=True)
 class Load:
     """What came of it: reviews answered, wall seconds, the latency of each in seconds, and the share of the
-    time that the generator itself computed (0 to 1; near 1 means that it was the bottleneck)."""
+    time in which the generator had something to do (0 to 1; near 1 means that it was the bottleneck)."""
 
     reviews: int
     seconds: float
@@ -56,26 +56,35 @@ class Load:
 
 
 def saturate(target: Target, reviews: Sequence[bytes], *, connections: int, seconds: float = 0, count: int = 0) -> Load:
-    """Keep every connection busy for `seconds`, or for `count` reviews; the reviews take turns."""
+    """Keep every connection busy for `seconds`, or for `count` reviews; the reviews take turns.
+
+    It polls without sleeping: a server that has to wake it would pay for that with every answer.
+    """
     requests = cycle([target.request(review) for review in reviews])
     with _Connections(target, connections) as pool, _without_garbage_collection():
         latencies: list[float] = []
-        started, computed = time.perf_counter(), time.process_time()
+        idle = 0.0
+        started = last_answer = time.perf_counter()
         end = started + seconds if seconds else float("inf")
         last = count - connections if count else float("inf")
         for connection in pool.idle:
             connection.send(next(requests))
         waiting = len(pool.idle)
         while waiting:
-            for connection in pool.answered():
-                now = time.perf_counter()
+            polled = time.perf_counter()
+            for connection in pool.answered(timeout=0):
+                now = last_answer = time.perf_counter()
                 latencies.append(now - connection.sent)
                 if now < end and len(latencies) <= last:
                     connection.send(next(requests))
                 else:
                     waiting -= 1
+            if last_answer < polled:
+                idle += time.perf_counter() - polled
+                if polled > last_answer + ANSWER_SECONDS:
+                    raise BadAnswer(f"no answer within {ANSWER_SECONDS:.0f} s")
         elapsed = time.perf_counter() - started
-        return Load(len(latencies), elapsed, tuple(latencies), (time.process_time() - computed) / elapsed)
+        return Load(len(latencies), elapsed, tuple(latencies), 1 - idle / elapsed)
 
 
 def pace(target: Target, review: bytes, *, connections: int, rate: float, seconds: float) -> Load:
