@@ -115,6 +115,7 @@ def _go() -> str:
             pinned = ["--require-hashes", "--only-binary", ":all:", "--requirement", str(GO_REQUIREMENTS)]
             # pip of the Python that made the environment: the environment itself needs none.
             pip = [sys._base_executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            pip += ["--root-user-action", "ignore"]
             subprocess.run([*pip, "--target", installing, *pinned], check=True)
             Path(installing).rename(folder)
             Path(installing).mkdir()  # for the context manager to remove
