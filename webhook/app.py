@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Literal
 
+import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -46,8 +47,7 @@ _DURATION = re.compile(r"(\d{1,6}(?:\.\d{1,9})?)(ms|s|m|h)", re.ASCII)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """An HTTP status with its body: a review's answer under 200, else one line of text."""
 
     status: int
@@ -61,11 +61,6 @@ class Answer:
     def asks_for_another_try(self) -> bool:
         """Whether the API server should try again on another connection, hence perhaps another replica."""
         return self.status == 503
-
-
-def text_answer(status: int, text: str) -> Answer:
-    """One line of text."""
-    return Answer(status, text.encode() + b"\n")
 
 
 @dataclass(slots=True)
@@ -112,13 +107,18 @@ class Reviews:
                     "a result would be invalid and was not sent, please report it: %s", errors, extra={"uid": uid}
                 )
         except (InvalidReview, InvalidPod) as error:
-            self.metrics.count_refused(400)
-            return text_answer(400, str(error))
+            return self.refused(400, str(error), uid)
         except Exception:
             self.metrics.panics += 1
             logger.exception("review %s failed, please report it", uid, extra={"uid": uid})
-            return text_answer(500, f"internal error while reviewing {uid}")
+            return Answer(500, f"internal error while reviewing {uid}\n".encode())
         return Answer(200, encoded)
+
+    def refused(self, status: int, text: str, uid: str = "") -> Answer:
+        """The answer to a request that nothing is decided about, counted and logged."""
+        self.metrics.count_refused(status)
+        logger.info("answered %d: %s", status, text, extra={"uid": uid})
+        return Answer(status, text.encode() + b"\n")
 
 
 def review_app(reviews: Reviews, load: Load) -> FastAPI:
@@ -159,7 +159,7 @@ class _ReviewRoute:
         load = self._load
         refusal = load.why_refused()
         if refusal is not None:
-            await self._send(send, text_answer(503, refusal))
+            await self._send(send, self._reviews.refused(503, refusal))
             return
         load.in_flight += 1
         try:
@@ -172,10 +172,10 @@ class _ReviewRoute:
 
     async def _review(self, scope: Scope, receive: Receive) -> Answer:
         if scope["method"] != "POST":
-            return self._refused(405, f"{scope['method']} is not accepted: send an AdmissionReview by POST")
+            return self._reviews.refused(405, f"{scope['method']} is not accepted: send an AdmissionReview by POST")
         content_type = dict(scope["headers"]).get(b"content-type", b"")
         if not is_json(content_type):
-            return self._refused(
+            return self._reviews.refused(
                 415, f"content type {content_type.decode('latin-1')[:80]!r}; accepted: application/json"
             )
         seconds = seconds_to_answer(scope["query_string"])
@@ -183,11 +183,11 @@ class _ReviewRoute:
             async with asyncio.timeout(seconds):
                 body = await self._body(receive)
         except TimeoutError:
-            return self._refused(503, f"the body did not arrive within {seconds:.1f} s")
+            return self._reviews.refused(503, f"the body did not arrive within {seconds:.1f} s")
         except _BodyTooLarge:
-            return self._refused(413, f"the body is larger than {LARGEST_BODY_BYTES} bytes")
+            return self._reviews.refused(413, f"the body is larger than {LARGEST_BODY_BYTES} bytes")
         except _TooMuchToReceive:
-            return self._refused(503, "too many large bodies are being received")
+            return self._reviews.refused(503, "too many large bodies are being received")
         return self._answer(body)
 
     async def _body(self, receive: Receive) -> bytes:
@@ -216,10 +216,6 @@ class _ReviewRoute:
         if size > LARGEST_BODY_BYTES:
             raise _BodyTooLarge
         return b"".join(chunks)
-
-    def _refused(self, status: int, text: str) -> Answer:
-        self._reviews.metrics.count_refused(status)
-        return text_answer(status, text)
 
     async def _send(self, send: Send, answer: Answer) -> None:
         headers = [(b"content-type", answer.content_type), (b"content-length", b"%d" % len(answer.body))]

@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 LARGEST_DIRECT_BYTES = 256 * 1024
 _DIRECT: dict[bytes, Endpoint] = {b"/mutate": "mutate", b"/validate": "validate"}
 
+# The API server's is 300 bytes; a proxy's may be some kilobytes.
+LARGEST_HEAD_BYTES = 64 * 1024
+
 # Connections of one start do not all end at one time.
 JITTER = 0.2
 # After the drain time only what was just being answered is left.
@@ -51,7 +54,10 @@ class ConnectionLimits:
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's connection, which ends by a response after some requests or time and answers usual reviews itself."""
+    """uvicorn's connection, which ends by a response after some requests or time and answers usual reviews itself.
+
+    A client that sends nothing, or no end of a head, is not waited for without end either.
+    """
 
     def __init__(self, *args: Any, reviews: Reviews, load: Load, limits: ConnectionLimits, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -63,8 +69,17 @@ class Connection(HttpToolsProtocol):
         self._chunks: list[bytes] = []
         self._is_last = False
         self._deadline: asyncio.TimerHandle | None = None
+        self._head_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self._wait_for_a_head()
+
+    def _wait_for_a_head(self) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def on_headers_complete(self) -> None:
+        self._head_bytes = 0
         self._requests_left -= 1
         is_last = self._requests_left <= 0 or self._load.state != "serving" or self.loop.time() >= self._ends_at
         endpoint = self._direct_endpoint()
@@ -138,16 +153,22 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self._endpoint is not None and self._deadline is None:
-            seconds = seconds_to_answer(self.url.partition(b"?")[2])
-            self._deadline = self.loop.call_later(seconds, self._give_up, seconds)
+        if self._endpoint is not None:
+            if self._deadline is None:
+                seconds = seconds_to_answer(self.url.partition(b"?")[2])
+                self._deadline = self.loop.call_later(seconds, self._give_up, seconds)
+        elif self.timeout_keep_alive_task is None and not self._is_busy() and not self.transport.is_closing():
+            self._head_bytes += len(data)
+            if self._head_bytes > LARGEST_HEAD_BYTES:
+                self.send_400_response(f"The head of the request is larger than {LARGEST_HEAD_BYTES} bytes.")
+            else:
+                self._wait_for_a_head()
 
     def _give_up(self, seconds: float) -> None:
         """Part of a review came and the rest did not."""
         self._forget_review()
         self._is_last = True
-        self._reviews.metrics.count_refused(503)
-        self._write(Answer(503, b"the body did not arrive within %.1f s\n" % seconds))
+        self._write(self._reviews.refused(503, f"the body did not arrive within {seconds:.1f} s"))
 
     def _forget_review(self) -> None:
         self._endpoint, self._chunks = None, []

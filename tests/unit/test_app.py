@@ -160,9 +160,13 @@ REFUSED_BODIES = [
 
 
 @pytest.mark.parametrize(("body", "part"), [case[1:] for case in REFUSED_BODIES], ids=[c[0] for c in REFUSED_BODIES])
-def test_what_is_no_review_is_answered_400_with_one_line(body: bytes, part: str) -> None:
+def test_what_is_no_review_is_answered_400_with_one_line(
+    body: bytes, part: str, caplog: pytest.LogCaptureFixture
+) -> None:
     refusing = service(CAP)
-    answer = refusing.post(body)
+    with caplog.at_level("INFO", "webhook.app"):
+        answer = refusing.post(body)
+    assert f"answered 400: {answer.text.strip()}" in caplog.messages
     assert (answer.status_code, answer.headers["content-type"]) == (400, "text/plain; charset=utf-8")
     assert part in answer.text
     assert answer.text.count("\n") == 1
@@ -251,6 +255,7 @@ def test_more_reviews_than_allowed_at_once_are_asked_to_try_again() -> None:
     full = service(CAP, most_in_flight=1)
     full.load.in_flight = 1
     assert_asks_for_another_try(full.post(review_body(FINE)))
+    assert full.value("refused_requests_total", code="503") == 1
     full.load.in_flight = 0
     assert full.post(review_body(FINE)).status_code == 200
     assert full.load.in_flight == 0

@@ -117,6 +117,24 @@ def test_what_is_no_http_is_refused_and_the_next_connection_answered(server: Ser
         assert client.post("/mutate", content=TOO_MUCH).status_code == 200
 
 
+def test_a_head_without_end_is_refused(server: Server) -> None:
+    with server.connect() as connection, connection.makefile("rb") as stream:
+        connection.sendall(b"POST /mutate HTTP/1.1\r\n")
+        for _ in range(70):
+            connection.sendall(b"X-Filler: " + b"x" * 1000 + b"\r\n")
+        answer = read_answer(stream)
+        assert answer is not None
+        assert (answer.status, answer.body) == (400, b"The head of the request is larger than 65536 bytes.")
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST /mutate HTTP/1.1\r\nHost: "], ids=["nothing", "part-of-a-head"])
+def test_a_client_that_sends_no_request_is_not_waited_for(tmp_path: Path, sent: bytes) -> None:
+    options = ("--keep-alive-seconds", "1", "--drain-seconds", "0")
+    with running(tmp_path, *options) as impatient, impatient.connect() as connection:
+        connection.sendall(sent)
+        assert connection.recv(1) == b""
+
+
 def test_what_is_no_tls_gets_nothing_and_the_next_connection_is_answered(server: Server) -> None:
     with socket.create_connection(("127.0.0.1", server.port), timeout=SECONDS) as connection:
         connection.sendall(http(TOO_MUCH))
