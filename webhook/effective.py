@@ -10,7 +10,7 @@ from typing import Generic, Literal, TypeVar
 
 from webhook.label_selector import LabelSelector
 from webhook.quantity import Quantity
-from webhook.resource_names import is_extended, is_native, matches_glob
+from webhook.resource_names import COMPUTE, is_extended, is_native, matches_glob
 
 Mode = Literal["Enforce", "Warn", "Audit", "Off"]
 OnExceed = Literal["Cap", "Deny"]
@@ -55,12 +55,18 @@ class Maxima:
     """Maxima by resource name: exact names first, then globs, the most specific first.
 
     None stands for a value that a more specific policy lifted: an exact None lifts a glob, too.
+    `by_name` is what is left of the exact ones, in the names' order.
     `more_globs` are those of policies that are looked up by themselves (P3): the lowest of all counts.
     """
 
     exact: Mapping[str, Bound | None] = field(default_factory=dict)
     globs: Globs = ()
     more_globs: tuple[Globs, ...] = ()
+    by_name: tuple[tuple[str, Bound], ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        present = [(name, bound) for name, bound in sorted(self.exact.items()) if bound is not None]
+        object.__setattr__(self, "by_name", tuple(present))
 
     def get(self, resource: str) -> Bound | None:
         """The maximum of `resource`; None where nothing bounds it."""
@@ -94,8 +100,20 @@ def _lowest(bounds: Iterable[Bound | None]) -> Bound | None:
 
 
 @dataclass(frozen=True, slots=True)
+class ComputeRules:
+    """All that a policy says of cpu, memory or ephemeral-storage. `None` says nothing."""
+
+    resource: str
+    maximum: Bound | None
+    minimum: Bound | None
+    default_limit: Bound | None
+    default_request: Bound | None  # the default limit where there is none
+    missing_limit: Setting[MissingLimit] | None
+
+
+@dataclass(frozen=True, slots=True)
 class EffectivePolicy:
-    """What bounds a pod. `None` and absent keys bound nothing."""
+    """What bounds a pod. `None` and absent keys bound nothing. `compute` is the same again, by resource."""
 
     mode: Setting[Mode] = Setting("Enforce")
     on_exceed: Setting[OnExceed] = Setting("Cap")
@@ -109,6 +127,21 @@ class EffectivePolicy:
     resource_claims: Setting[ResourceClaims] = Setting("Allow")
     aliases: Mapping[str, str] = field(default_factory=dict)
     selections: "Selections | None" = None
+    compute: tuple[ComputeRules, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "compute", tuple(map(self._compute_rules, COMPUTE)))
+
+    def _compute_rules(self, resource: str) -> ComputeRules:
+        default = self.default_limit.get(resource)
+        return ComputeRules(
+            resource,
+            self.maximum.get(resource),
+            self.minimum.get(resource),
+            default,
+            self.default_request.get(resource, default),
+            self.missing_limit.get(resource),
+        )
 
     def for_pod(self, labels: Mapping[str, str]) -> "EffectivePolicy":
         """The policy of a pod with these labels: itself, lowered by every podSelector policy that fits (P3)."""

@@ -6,7 +6,7 @@ left for them, then the primary container; nothing below its floor.
 
 from collections.abc import Callable, Mapping, Sequence
 
-from webhook.effective import Bound
+from webhook.effective import Bound, Maxima
 from webhook.quantity import Quantity, quantity
 from webhook.resource_names import COMPUTE, is_native, unit_nanos
 from webhook.resources import Case, ContainerResources, PodLevel, Reason, Refusal, Side, where_all
@@ -23,21 +23,24 @@ def bound_totals(
     case: Case,
 ) -> None:
     """Applies R10 to every resource that `pod.max` bounds; a limit that is absent counts as 0."""
-    maxima = case.policy.pod_maximum
-    if not maxima.exact and not maxima.globs:
-        return
-    names = {name for container in containers for amounts in (container.limits, container.requests) for name in amounts}
-    for resource in sorted(names):
-        bound = maxima.get(resource)
-        if bound is not None and not _surely_fits(containers, resource, bound, overhead):
+    for resource, bound in _bounds(case.policy.pod_maximum, containers):
+        if not _surely_fits(containers, resource, bound, overhead):
             Total(containers, resource, bound, overhead, pod_level, case).bound_both_sides()
+
+
+def _bounds(maxima: Maxima, containers: Sequence[ContainerResources]) -> Sequence[tuple[str, Bound]]:
+    """The bounds that may apply to the containers, in the order of the resources' names."""
+    if not maxima.globs:
+        return maxima.by_name
+    names = {name for container in containers for amounts in (container.limits, container.requests) for name in amounts}
+    return [(name, bound) for name in sorted(names) if (bound := maxima.get(name)) is not None]
 
 
 def _surely_fits(
     containers: Sequence[ContainerResources], resource: str, bound: Bound, overhead: Mapping[str, Quantity]
 ) -> bool:
     """Whether even all containers at once stay within the bound: the usual pod needs no closer look."""
-    limits = requests = overhead[resource].nanos if resource in overhead else 0
+    limits = requests = 0
     for container in containers:
         limit, request = container.limits.get(resource), container.requests.get(resource)
         if limit is not None:
@@ -46,7 +49,9 @@ def _surely_fits(
             requests += request.nanos
             if limit is not None and limit.nanos and request.nanos > limit.nanos:
                 return False
-    return limits <= bound.value.nanos and requests <= bound.value.nanos
+    room = bound.value.nanos - (overhead[resource].nanos if resource in overhead else 0)
+    # What no container names is not bounded, however large the overhead.
+    return max(limits, requests) <= room or not any(resource in c.limits or resource in c.requests for c in containers)
 
 
 class Total:

@@ -4,13 +4,13 @@ A `ContainerResources` goes through the rules and remembers, for every value a r
 and whose policy. Pod totals (R10) are in `pod_totals`, pod-level resources (R11) in `pod_level`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import msgspec
 
 from webhook.annotations import NOTHING
-from webhook.effective import Bound, EffectivePolicy, Origin
+from webhook.effective import Bound, ComputeRules, EffectivePolicy, Origin
 from webhook.pod import Quantities, Resources
 from webhook.quantity import ZERO, Quantity, UncomputableQuantity, parse_json_quantity
 from webhook.resource_names import COMPUTE, is_container_resource, is_native, unit_nanos
@@ -48,6 +48,9 @@ class Reason(msgspec.Struct, frozen=True):
     rule: Rule
     origin: Origin = PLATFORM
     asked: Quantity | None = None
+
+
+REQUEST_EQUALS_LIMIT = Reason("request-equals-limit")
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -88,18 +91,13 @@ class ContainerResources:
         self.filled: set[str] = set()  # resources whose limit R3 or R5 wrote
         self.uncomputable: set[str] = set()
         self.left_alone: set[str] = set()  # what no rule decides: uncomputable or negative
-        self.before_limits: dict[str, Quantity] = {}
-        self.before_requests: dict[str, Quantity] = {}
-        if given is not None:
-            if given.limits:
-                self._read("limits", given.limits)
-            if given.requests:
-                self._read("requests", given.requests)
+        self.before_limits = {} if given is None or not given.limits else self._read("limits", given.limits)
+        self.before_requests = {} if given is None or not given.requests else self._read("requests", given.requests)
         self.limits = self.before_limits.copy()
         self.requests = {**self.before_limits, **self.before_requests}
 
-    def _read(self, side: Side, quantities: Quantities) -> None:
-        before = self.before_limits if side == "limits" else self.before_requests
+    def _read(self, side: Side, quantities: Quantities) -> dict[str, Quantity]:
+        before = {}
         for name, raw in quantities.items():
             try:
                 value = parse_json_quantity(bytes(raw))
@@ -112,6 +110,7 @@ class ContainerResources:
                 self.left_alone.add(name)
             except ValueError as error:
                 raise InvalidPod(f"{self.field}.{side}[{name[:80]}]: {error}") from error
+        return before
 
     @property
     def field(self) -> str:
@@ -210,25 +209,27 @@ def decide_container(
     asked_limits: Mapping[str, Quantity] = NOTHING,
 ) -> None:
     """Applies R1 to R9 to every resource of the container."""
-    for resource in COMPUTE:
-        if resource not in container.left_alone:
-            _decide_compute(
-                container, resource, case, pod_level, asked_requests.get(resource), asked_limits.get(resource)
-            )
+    left_alone = container.left_alone
+    for rules in case.policy.compute:
+        resource = rules.resource
+        if resource not in left_alone:
+            _decide_compute(container, rules, case, pod_level, asked_requests.get(resource), asked_limits.get(resource))
     for resource in _other_resources(container, asked_requests, asked_limits):
-        if resource not in container.left_alone:
+        if resource not in left_alone:
             decide = _decide_native if is_native(resource) else _decide_devices
             decide(container, resource, case, asked_requests.get(resource), asked_limits.get(resource))
     if container.uncomputable:
         _refuse_uncomputable(container, case)
 
 
-def _other_resources(container: ContainerResources, *asked: Mapping[str, Quantity]) -> Iterable[str]:
+def _other_resources(
+    container: ContainerResources, asked_requests: Mapping[str, Quantity], asked_limits: Mapping[str, Quantity]
+) -> list[str]:
     """Names that the API server does not accept are its own to refuse, and stay as they are."""
     names = [name for name in container.requests if name not in COMPUTE and is_container_resource(name)]
-    for amounts in asked:
-        if amounts:
-            names += [name for name in amounts if name not in COMPUTE and name not in names]
+    if asked_requests or asked_limits:
+        asked = dict.fromkeys([*asked_requests, *asked_limits])
+        names += [name for name in asked if name not in COMPUTE and name not in names]
     return names
 
 
@@ -246,19 +247,29 @@ def _refuse_uncomputable(container: ContainerResources, case: Case) -> None:
 
 def _decide_compute(
     container: ContainerResources,
-    resource: str,
+    rules: ComputeRules,
     case: Case,
     pod_level: PodLevel,
     asked_request: Quantity | None,
     asked_limit: Quantity | None,
 ) -> None:
     """R1 to R6 and R9 for cpu, memory and ephemeral-storage."""
-    policy = case.policy
+    resource, minimum, bound = rules.resource, rules.minimum, rules.maximum
     limit, request = container.limits.get(resource), container.requests.get(resource)
-    named = limit is not None or request is not None or asked_request is not None or asked_limit is not None
-    bound = policy.maximum.get(resource)
+    is_annotated = asked_request is not None or asked_limit is not None
+    is_named = limit is not None or request is not None or is_annotated
     is_primary = container.kind == "primary"
-    if not named and bound is None and (not is_primary or resource == "ephemeral-storage"):
+    if (
+        limit is not None
+        and request is not None
+        and not is_annotated
+        and (minimum is None or request.nanos >= minimum.value.nanos)
+        and limit.nanos >= request.nanos
+        and limit.nanos
+        and (bound is None or limit.nanos <= bound.value.nanos)
+    ):
+        return  # the usual pod obeys
+    if not is_named and bound is None and (not is_primary or resource == "ephemeral-storage"):
         return
     # Unset: absent, a zero limit, a zero request without a limit.
     if limit is not None and not limit.nanos:
@@ -266,7 +277,6 @@ def _decide_compute(
     if request is not None and not request.nanos and limit is None:
         request = None
 
-    is_annotated = asked_request is not None or asked_limit is not None
     if is_annotated:
         limit, request = _apply_annotation(container, resource, limit, request, asked_limit, asked_request)
 
@@ -274,20 +284,19 @@ def _decide_compute(
         bound is None or 0 < pod_level.limits[resource].nanos <= bound.value.nanos
     )
     if is_primary and not case.judging:
-        if named or resource != "ephemeral-storage":
-            limit, request = _apply_defaults(container, resource, policy, pod_level, stays_absent, limit, request)
-        minimum = policy.minimum.get(resource)
+        if limit is None and (is_named or resource != "ephemeral-storage"):
+            limit, request = _apply_defaults(container, rules, pod_level, stays_absent, request)
         if minimum is not None:
             limit, request = _raise_to_minimum(container, resource, minimum, limit, request)
 
     if bound is not None:
-        limit, request = _bound(container, resource, case, bound, stays_absent, limit, request)
+        limit, request = _bound(container, rules, bound, case, stays_absent, limit, request)
     # Where no rule has a say the pod is the API server's to refuse.
     has_say = bound is not None or is_annotated or ("limits", resource) in container.reasons
     if has_say and limit is not None and request is not None and request.nanos > limit.nanos:
         request = limit.rounded_down(unit_nanos(resource))
         container.set("requests", resource, request, Reason("request-within-limit"))
-    if limit is None and request is not None and request.nanos and resource in container.limits:
+    elif limit is None and request is not None and request.nanos and resource in container.limits:
         container.unset_limit(resource)
 
 
@@ -320,69 +329,55 @@ def _apply_annotation(
 
 def _apply_defaults(
     container: ContainerResources,
-    resource: str,
-    policy: EffectivePolicy,
+    rules: ComputeRules,
     pod_level: PodLevel,
     stays_absent: bool,
-    limit: Quantity | None,
     request: Quantity | None,
 ) -> tuple[Quantity | None, Quantity | None]:
-    """R3: what the primary container gets where it asks for nothing, or for one side only."""
-    if limit is not None:
-        return limit, request
-    default = None
+    """R3: what the primary container gets where it asks for nothing, or for a request only."""
+    resource, default = rules.resource, None
     if request is None and not pod_level.sets(resource):
-        default = policy.default_limit.get(resource)
-        default_request = policy.default_request.get(resource) or default
-        if default_request is not None:
-            request = default_request.value
-            container.set("requests", resource, request, Reason("default", default_request.origin))
+        default = rules.default_limit
+        if rules.default_request is not None:
+            request = rules.default_request.value
+            container.set("requests", resource, request, Reason("default", rules.default_request.origin))
     if stays_absent:
         return None, request
     if default is not None:
-        limit = default.value
-        container.set("limits", resource, limit, Reason("default", default.origin))
+        container.set("limits", resource, default.value, Reason("default", default.origin))
         container.filled.add(resource)
-        return limit, request
-    return _fill_limit(container, resource, policy, request)
+        return default.value, request
+    return _fill_limit(container, rules, request)
 
 
 def _fill_limit(
-    container: ContainerResources, resource: str, policy: EffectivePolicy, request: Quantity | None
+    container: ContainerResources, rules: ComputeRules, request: Quantity | None
 ) -> tuple[Quantity | None, Quantity | None]:
     """Writes the primary's absent limit as `missingLimit` says, and the request beside it (R3, R5)."""
-    choice = policy.missing_limit.get(resource)
-    bound = policy.maximum.get(resource)
+    choice, bound = rules.missing_limit, rules.maximum
     if choice is not None and choice.value == "Unset":
         return None, request
     if choice is not None and choice.value == "Request" and request is not None and request.nanos:
-        limit, origin = request, choice.origin
-    elif bound is not None:
-        limit, origin = bound.value, bound.origin
-    else:
-        return None, request
-    return limit, _write_limit(container, resource, policy, limit, origin, request)
+        return request, _write_limit(container, rules, request, choice.origin, request)
+    if bound is not None:
+        return bound.value, _write_limit(container, rules, bound.value, bound.origin, request)
+    return None, request
 
 
 def _write_limit(
-    container: ContainerResources,
-    resource: str,
-    policy: EffectivePolicy,
-    limit: Quantity,
-    origin: Origin,
-    request: Quantity | None,
+    container: ContainerResources, rules: ComputeRules, limit: Quantity, origin: Origin, request: Quantity | None
 ) -> Quantity:
     """Writes an absent limit; an absent request beside it becomes 0, the primary's its minimum.
 
     Else the API server would copy the limit into the request and reserve that much (R5).
     """
     reason = Reason("missing-limit", origin)
-    container.set("limits", resource, limit, reason)
-    container.filled.add(resource)
+    container.set("limits", rules.resource, limit, reason)
+    container.filled.add(rules.resource)
     if request is None:
-        minimum = policy.minimum.get(resource) if container.kind == "primary" else None
+        minimum = rules.minimum if container.kind == "primary" else None
         request = minimum.value if minimum is not None else ZERO
-        container.set("requests", resource, request, reason)
+        container.set("requests", rules.resource, request, reason)
     return request
 
 
@@ -401,44 +396,46 @@ def _raise_to_minimum(
 
 def _bound(
     container: ContainerResources,
-    resource: str,
-    case: Case,
+    rules: ComputeRules,
     bound: Bound,
+    case: Case,
     stays_absent: bool,
     limit: Quantity | None,
     request: Quantity | None,
 ) -> tuple[Quantity | None, Quantity | None]:
     """R5 and R6: limit and request at most the maximum; an absent limit is written."""
     maximum = bound.value
-    if limit is not None and limit.nanos > maximum.nanos:
-        limit = lower(container, "limits", resource, case, bound, limit)
-    elif limit is None and not stays_absent:
+    if limit is not None:
+        if limit.nanos > maximum.nanos:
+            limit = lower(container, "limits", rules.resource, case, bound, limit)
+    elif not stays_absent:
         if case.judging:
-            _judge_missing(container, resource, case, bound)
+            _judge_missing(container, rules, case, bound)
         elif container.kind == "primary":
-            limit, request = _fill_limit(container, resource, case.policy, request)
+            limit, request = _fill_limit(container, rules, request)
         else:
             limit = maximum
-            request = _write_limit(container, resource, case.policy, limit, bound.origin, request)
+            request = _write_limit(container, rules, limit, bound.origin, request)
     if request is not None and request.nanos > maximum.nanos:
-        request = lower(container, "requests", resource, case, bound, request)
+        request = lower(container, "requests", rules.resource, case, bound, request)
     return limit, request
 
 
-def _judge_missing(container: ContainerResources, resource: str, case: Case, bound: Bound) -> None:
-    choice = case.policy.missing_limit.get(resource) if container.kind == "primary" else None
+def _judge_missing(container: ContainerResources, rules: ComputeRules, case: Case, bound: Bound) -> None:
+    choice = rules.missing_limit if container.kind == "primary" else None
     if choice is None or choice.value != "Unset":
-        case.refuse_missing(container, resource, bound)
+        case.refuse_missing(container, rules.resource, bound)
 
 
 def lower(
     container: ContainerResources, side: Side, resource: str, case: Case, bound: Bound, asked: Quantity
 ) -> Quantity:
     """The value the rules go on with: the maximum, or under `Deny` what was asked, refused."""
-    reason = container.reasons.get((side, resource))
-    if case.deny and (reason is None or reason.rule == "annotation"):
-        case.refuse_excess(container, side, resource, asked, bound)
-        return asked
+    if case.deny:
+        reason = container.reasons.get((side, resource))
+        if reason is None or reason.rule == "annotation":
+            case.refuse_excess(container, side, resource, asked, bound)
+            return asked
     container.set(side, resource, bound.value, Reason("maximum", bound.origin, asked))
     return bound.value
 
@@ -451,20 +448,20 @@ def _decide_devices(
     asked_limit: Quantity | None,
 ) -> None:
     """R7: request and limit of an extended resource or of hugepages are one whole value."""
-    unit = unit_nanos(resource)
-    own = [side[resource] for side in (container.limits, container.requests) if resource in side]
-    if len(own) == 2 and not own[0].nanos:
-        own.reverse()  # a zero limit is unset: the request is what is asked
-    if asked_limit is not None or asked_request is not None:
-        value = asked_limit if asked_limit is not None else asked_request
+    limit, request = container.limits.get(resource), container.requests.get(resource)
+    value = asked_limit if asked_limit is not None else asked_request
+    if value is not None:
         reason = Reason("annotation")
-        if not own and value is not None and not value.nanos:
+        if request is None and not value.nanos:
             return  # none of what was not asked: a zero key would still get tolerations for the device
-    elif any(amount.nanos % unit for amount in own):
-        return  # the API server's to refuse
     else:
-        value, reason = own[0], Reason("request-equals-limit")
-    assert value is not None
+        assert request is not None  # where only a limit is given, it is the request
+        unit = unit_nanos(resource)
+        if request.nanos % unit or (limit is not None and limit.nanos % unit):
+            return  # the API server's to refuse
+        # A zero limit is unset.
+        value = limit if limit is not None and limit.nanos else request
+        reason = REQUEST_EQUALS_LIMIT
     bound = case.policy.maximum.get(resource)
     if bound is not None and value.nanos > bound.value.nanos:
         if not bound.value.nanos:
