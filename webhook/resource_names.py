@@ -37,17 +37,17 @@ def is_native(name: str) -> bool:
 
 def is_extended(name: str) -> bool:
     """Whether it is a device: whole numbers only, the request equal to the limit."""
-    return _facts(name).is_extended
+    return facts_of(name).is_extended
 
 
 def is_container_resource(name: str) -> bool:
     """Whether a container may have amounts of it. Hugepages of a size that is none count as unknown."""
-    return _facts(name).is_container_resource
+    return facts_of(name).is_container_resource
 
 
 def page_bytes(name: str) -> int | None:
     """The page size of hugepages in bytes; None for anything else, and for a size that is none."""
-    return _facts(name).page_bytes
+    return facts_of(name).page_bytes
 
 
 def unit_nanos(name: str) -> int:
@@ -55,7 +55,7 @@ def unit_nanos(name: str) -> int:
 
     Kubernetes' own qualified names have thousandths, as the API server rounds every amount in a pod.
     """
-    return _facts(name).unit_nanos
+    return facts_of(name).unit_nanos
 
 
 def matches_glob(pattern: str, name: str) -> bool:
@@ -89,37 +89,40 @@ def _is_qualified(name: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Facts:
+class Facts:
+    """What a resource's name says: see the functions of the same names."""
+
     is_container_resource: bool = False
     is_extended: bool = False
     page_bytes: int | None = None
     unit_nanos: int = NANOS_PER_UNIT
 
 
-_UNKNOWN = _Facts()
+_UNKNOWN = Facts()
 
 
-def _facts(name: str) -> _Facts:
+def facts_of(name: str) -> Facts:
+    """All that a resource's name says, for those who ask for more than one thing."""
     # A name of a megabyte is not worth remembering.
     return _read_facts(name) if len(name) <= LONGEST else _UNKNOWN
 
 
 @lru_cache(maxsize=4096)
-def _read_facts(name: str) -> _Facts:
+def _read_facts(name: str) -> Facts:
     if name in COMPUTE:
-        return _Facts(is_container_resource=True, unit_nanos=NANOS_PER_MILLI if name == "cpu" else NANOS_PER_UNIT)
+        return Facts(is_container_resource=True, unit_nanos=NANOS_PER_MILLI if name == "cpu" else NANOS_PER_UNIT)
     if not is_qualified_name(name):
         return _UNKNOWN
     if is_hugepages(name):
         size = _page_bytes(name)
-        return _Facts(size is not None, page_bytes=size, unit_nanos=(size or 1) * NANOS_PER_UNIT)
+        return Facts(size is not None, page_bytes=size, unit_nanos=(size or 1) * NANOS_PER_UNIT)
     if "/" not in name:
         return _UNKNOWN
     if is_native(name):
-        return _Facts(is_container_resource=True, unit_nanos=NANOS_PER_MILLI)
+        return Facts(is_container_resource=True, unit_nanos=NANOS_PER_MILLI)
     # A ResourceQuota counts it as requests.<name>, which must be a qualified name, too.
     extended = not name.startswith(QUOTA_PREFIX) and is_qualified_name(QUOTA_PREFIX + name)
-    return _Facts(is_container_resource=extended, is_extended=extended)
+    return Facts(is_container_resource=extended, is_extended=extended)
 
 
 def _page_bytes(name: str) -> int | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from webhook.pod import Pod
 from webhook.resources import ContainerResources, Side
-from webhook.validity import FieldError, StoredPod, StoredResources, errors
+from webhook.validity import FieldError, StoredPod, StoredResources, amount_errors, errors
 
 
 def errors_of_ours(pod: Pod, containers: Sequence[ContainerResources]) -> list[FieldError]:
@@ -18,6 +18,9 @@ def errors_of_ours(pod: Pod, containers: Sequence[ContainerResources]) -> list[F
     *regular, pod_level = containers
     if pod_level.given is None:
         regular = [container for container in regular if container.reasons or container.renamed]
+        # Without a pod level each container stands for itself, and the usual result is nobody's error.
+        if not any(amount_errors("", container.requests, container.limits) for container in regular):
+            return []
     found = errors(_pod(regular, pod_level, _after, is_windows=pod.is_windows))
     if not found:
         return found

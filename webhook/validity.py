@@ -17,11 +17,10 @@ from webhook.pod import Container, Pod, Quantities, ResourceClaim, Toleration
 from webhook.quantity import NANOS_PER_UNIT, Quantity, UncomputableQuantity, parse_json_quantity, quantity
 from webhook.resource_names import (
     COMPUTE,
-    is_container_resource,
+    facts_of,
     is_extended,
     is_hugepages,
     is_qualified_name,
-    page_bytes,
 )
 from webhook.usage import is_pod_level_resource, pod_usage, stored_pod_level
 
@@ -125,7 +124,7 @@ def errors(pod: StoredPod, *, on_create: bool = True) -> list[FieldError]:
     for containers in (pod.regular, pod.init):
         for resources in containers:
             if resources.limits or resources.requests:
-                _check_amounts(found, resources)
+                found += amount_errors(resources.path, resources.requests, resources.limits)
             if resources.claims:
                 _check_claims(found, resources, pod.claim_names)
     if pod.pod_level is not None:
@@ -141,34 +140,33 @@ def errors(pod: StoredPod, *, on_create: bool = True) -> list[FieldError]:
 
 def annotations_fit(annotations: Mapping[str, str]) -> bool:
     """Whether the API server accepts annotations of this size together."""
-    characters = sum(map(len, annotations)) + sum(map(len, annotations.values()))
+    text = "".join([*annotations, *annotations.values()])
     # No character takes more than four bytes: the usual pod is far below, and need not be encoded.
-    return characters * 4 <= ANNOTATIONS_BYTES or annotations_bytes(annotations) <= ANNOTATIONS_BYTES
+    return len(text) * 4 <= ANNOTATIONS_BYTES or len(text.encode()) <= ANNOTATIONS_BYTES
 
 
-def annotations_bytes(annotations: Mapping[str, str]) -> int:
-    """The size of all keys and values, as the API server bounds it."""
-    return sum(len(key.encode()) + len(value.encode()) for key, value in annotations.items())
-
-
-def _check_amounts(found: list[FieldError], resources: StoredResources, *, is_pod_level: bool = False) -> None:
+def amount_errors(
+    path: str, requests: Mapping[str, Quantity], limits: Mapping[str, Quantity], *, is_pod_level: bool = False
+) -> list[FieldError]:
+    """What the API server would refuse in the requests and limits of the `resources` field at `path`."""
+    found: list[FieldError] = []
     # The common case, cpu, memory and ephemeral-storage, is decided by comparisons alone: this runs on every change.
-    limits = resources.limits
     for name, limit in limits.items():
         if limit.nanos < 0 or name not in COMPUTE or is_pod_level:
-            _check_amount(found, f"{resources.path}.limits[{name}]", name, limit, is_pod_level)
-    for name, request in resources.requests.items():
+            _check_amount(found, f"{path}.limits[{name}]", name, limit, is_pod_level)
+    for name, request in requests.items():
         if request.nanos < 0 or name not in COMPUTE or is_pod_level:
-            _check_amount(found, f"{resources.path}.requests[{name}]", name, request, is_pod_level)
+            _check_amount(found, f"{path}.requests[{name}]", name, request, is_pod_level)
         bound = limits.get(name)
         if bound is None:
             if name not in COMPUTE and _is_exact(name):
-                found.append(FieldError(f"{resources.path}.limits", f"must be set for {name}", name))
+                found.append(FieldError(f"{path}.limits", f"must be set for {name}", name))
         elif request.nanos > bound.nanos or (request.nanos < bound.nanos and name not in COMPUTE and _is_exact(name)):
             relation = "equal to" if _is_exact(name) else "less than or equal to"
             text = f"{request} must be {relation} {name} limit of {bound}"
-            found.append(FieldError(f"{resources.path}.requests", text, name))
-    _check_hugepages_company(found, resources)
+            found.append(FieldError(f"{path}.requests", text, name))
+    _check_hugepages_company(found, path, requests, limits)
+    return found
 
 
 def _is_exact(name: str) -> bool:
@@ -177,28 +175,29 @@ def _is_exact(name: str) -> bool:
 
 
 def _check_amount(found: list[FieldError], path: str, name: str, amount: Quantity, is_pod_level: bool) -> None:
+    facts = facts_of(name)
     if is_pod_level:
-        if not is_pod_level_resource(name) or not is_container_resource(name):
+        if not is_pod_level_resource(name) or not facts.is_container_resource:
             found.append(FieldError(path, f'"{name}" is not cpu, memory or hugepages', name))
-    elif not is_container_resource(name):
+    elif not facts.is_container_resource:
         found.append(FieldError(path, f'"{name}" is no resource of containers', name))
     if amount.nanos < 0:
         found.append(FieldError(path, f"{amount} must be greater than or equal to 0", name))
-    elif is_extended(name):
+    elif facts.is_extended:
         if amount.nanos % NANOS_PER_UNIT:
             found.append(FieldError(path, f"{amount} must be an integer", name))
-    elif is_hugepages(name):
-        page = page_bytes(name)
-        if page is not None and -(-amount.nanos // NANOS_PER_UNIT) % page:  # as there: rounded up first
-            found.append(FieldError(path, f"{amount} is no multiple of the page size", name))
+    elif facts.page_bytes is not None and -(-amount.nanos // NANOS_PER_UNIT) % facts.page_bytes:
+        # As there: rounded up first.
+        found.append(FieldError(path, f"{amount} is no multiple of the page size", name))
 
 
-def _check_hugepages_company(found: list[FieldError], resources: StoredResources) -> None:
-    requests, limits = resources.requests, resources.limits
+def _check_hugepages_company(
+    found: list[FieldError], path: str, requests: Mapping[str, Quantity], limits: Mapping[str, Quantity]
+) -> None:
     if "cpu" in requests or "memory" in requests or "cpu" in limits or "memory" in limits:
         return
     if any(is_hugepages(name) for name in (*requests, *limits)):
-        found.append(FieldError(resources.path, "hugepages require cpu or memory"))
+        found.append(FieldError(path, "hugepages require cpu or memory"))
 
 
 def _check_claims(found: list[FieldError], resources: StoredResources, claim_names: frozenset[str]) -> None:
@@ -229,7 +228,7 @@ def _check_pod_level(found: list[FieldError], typed: StoredResources, pod: Store
         [(c.requests, c.limits) for c in pod.regular],
         [((c.requests, c.limits), c.is_sidecar) for c in pod.init],
     )
-    _check_amounts(found, StoredResources(typed.path, requests, limits), is_pod_level=True)
+    found += amount_errors(typed.path, requests, limits, is_pod_level=True)
     for name, request in requests.items():
         total = _total([c.requests for c in pod.regular], [(c.requests, c.is_sidecar) for c in pod.init], name)
         if total > request.nanos:
