@@ -29,26 +29,44 @@ def escape(key: str) -> str:
 
 def resource_operations(container: ContainerResources) -> list[Operation]:
     """The operations that bring `resources` from what the pod came with to what the rules decided."""
+    given, limits, requests = container.given, container.limits, container.requests
     if not container.reasons and not container.renamed:
         return []
-    if container.given is None:
+    if given is None:
         resources = {
             side: {name: amount.text for name, amount in amounts.items()}
-            for side, amounts in (("limits", container.limits), ("requests", container.requests))
+            for side, amounts in (("limits", limits), ("requests", requests))
             if amounts
         }
         return [Operation("add", f"{container.path}/resources", resources)]
-    return [*_side_operations(container, "limits"), *_side_operations(container, "requests")]
+    return [
+        *_side_operations(container, "limits", given.limits, container.before_limits, limits),
+        *_side_operations(container, "requests", given.requests, container.before_requests, requests),
+    ]
 
 
-def _side_operations(container: ContainerResources, side: Side) -> list[Operation]:
-    given = _given(container, side)
+def _side_operations(
+    container: ContainerResources,
+    side: Side,
+    given: Quantities | None,
+    before: Mapping[str, Quantity],
+    now: Mapping[str, Quantity],
+) -> list[Operation]:
     path = f"{container.path}/resources/{side}"
-    changed = _changed(container, side)
+    # What the API server would not hold by itself, in the order of the rules.
+    changed = {
+        name: now[name].text
+        for of, name in container.reasons
+        if of == side and name in now and (name not in before or before[name].nanos != now[name].nanos)
+    }
+    if container.renamed:
+        renamed = [name for of, name in container.renamed if of == side]
+        changed |= {name: now[name].text for name in renamed if name in now and name not in (given or ())}
+    if side == "requests" and len(before) < len(now):
+        changed |= _requests_of_their_own(container, changed)
     if given is None:
         return [Operation("add", path, changed)] if changed else []
     operations = [Operation("add", f"{path}/{escape(name)}", text) for name, text in changed.items()]
-    before, now = _before_and_now(container, side)
     if container.renamed or not before.keys() <= now.keys():
         gone = [key for (of, _), keys in container.renamed.items() if of == side for key in keys]
         gone += [name for name in before if name not in now and name in given]
@@ -56,43 +74,16 @@ def _side_operations(container: ContainerResources, side: Side) -> list[Operatio
     return operations
 
 
-def _given(container: ContainerResources, side: Side) -> Quantities | None:
-    assert container.given is not None
-    return container.given.limits if side == "limits" else container.given.requests
-
-
-def _before_and_now(container: ContainerResources, side: Side) -> tuple[Mapping[str, Quantity], Mapping[str, Quantity]]:
-    if side == "limits":
-        return container.before_limits, container.limits
-    return container.before_requests, container.requests
-
-
-def _changed(container: ContainerResources, side: Side) -> dict[str, str]:
-    """What the API server would not hold by itself, in the order of the rules."""
-    before, now = _before_and_now(container, side)
-    touched = [name for of, name in container.reasons if of == side]
-    if container.renamed:
-        touched += [name for of, name in container.renamed if of == side and name not in touched]
-    if side == "requests" and len(before) < len(now):
-        # A request that was absent follows its limit by itself, unless it is to stay.
-        touched += [name for name in now if name not in touched and name not in before]
+def _requests_of_their_own(container: ContainerResources, changed: Mapping[str, str]) -> dict[str, str]:
+    """Absent requests that no rule set and that would not follow their limit, as the API server defaults them."""
+    limits, before = container.limits, container.before_requests
     return {
-        name: value.text
-        for name in touched
-        if (value := now.get(name)) is not None and _differs(container, side, name, before.get(name), value)
+        name: request.text
+        for name, request in container.requests.items()
+        if name not in before
+        and name not in changed
+        and (container.kind == "pod" or name not in limits or limits[name].nanos != request.nanos)
     }
-
-
-def _differs(container: ContainerResources, side: Side, name: str, before: Quantity | None, now: Quantity) -> bool:
-    """Whether the API server would hold another value without an operation."""
-    if container.renamed and (side, name) in container.renamed and name not in (_given(container, side) or ()):
-        return True
-    if before is not None:
-        return before.nanos != now.nanos
-    if side == "limits" or container.kind == "pod" or (side, name) in container.reasons:
-        return True  # beside a limit of ours the request is written, too: nothing is left to defaulting
-    limit = container.limits.get(name)  # an absent request becomes the limit by itself
-    return limit is None or limit.nanos != now.nanos
 
 
 def annotation_operations(pod: Pod, annotations: Mapping[str, str]) -> list[Operation]:
