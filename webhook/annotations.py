@@ -4,7 +4,7 @@ Annotation text is untrusted: it is bounded before it is computed with, and what
 is an error that names the annotation, the offending part and what is accepted.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from functools import lru_cache
 
 import msgspec
@@ -85,31 +85,26 @@ def _first_choice(pod: Pod, names: Sequence[str]) -> str:
     return names[0] if names else ""
 
 
-def asked_resources(
-    annotations: Mapping[str, str],
-    primary: str,
-    containers: Iterable[str],
-    aliases: Mapping[str, str],
-    *,
-    with_hugepages: bool = True,
-) -> Asked:
-    """The requests and limits that the annotations ask for, by container (A1–A3).
+def asked_resources(pod: Pod, primary: str, aliases: Mapping[str, str]) -> Asked:
+    """The requests and limits that the pod's annotations ask for, by container (A1–A3).
 
-    Without hugepages (Windows has none, G8) they are left out with a warning.
+    Windows has no hugepages (G8): there they are left out with a warning.
     """
+    annotations, spec = pod.annotations, pod.spec
     ours = [key for key in annotations if OURS in key]
     if not ours:
         return NOTHING_ASKED
-    reader = _Reader(primary, frozenset(containers), aliases)
+    containers = {container.name for container in (*(spec.containers or ()), *(spec.init_containers or ()))}
+    reader = _Reader(primary, containers, aliases)
     for key in sorted(ours, key=len):  # the primary form first, so that a repetition names the other
         reader.read(key, annotations[key])
-    if not with_hugepages:
+    if pod.is_windows:
         reader.drop_hugepages()
     return Asked(reader.requests, reader.limits, tuple(reader.errors), tuple(reader.warnings))
 
 
 class _Reader:
-    def __init__(self, primary: str, containers: frozenset[str], aliases: Mapping[str, str]) -> None:
+    def __init__(self, primary: str, containers: Set[str], aliases: Mapping[str, str]) -> None:
         self.primary, self.containers, self.aliases = primary, containers, aliases
         self.requests: dict[str, Amounts] = {}
         self.limits: dict[str, Amounts] = {}

@@ -11,7 +11,14 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
-from webhook.annotations import APPLIED, NOTHING, PRIMARY_CONTAINER, asked_resources, primary_container
+from webhook.annotations import (
+    APPLIED,
+    NOTHING,
+    NOTHING_ASKED,
+    PRIMARY_CONTAINER,
+    asked_resources,
+    primary_container,
+)
 from webhook.effective import EffectivePolicy, Mode
 from webhook.explain import (
     Change,
@@ -26,7 +33,7 @@ from webhook.explain import (
     warnings_of,
 )
 from webhook.patch import Operation, operations_of
-from webhook.pod import Container, Pod
+from webhook.pod import Pod
 from webhook.pod_level import bound_pod_level, fit_into_pod_level, write_pod_limits, write_pod_requests
 from webhook.pod_totals import bound_totals
 from webhook.projects import Scope
@@ -106,7 +113,7 @@ def decide(
     ruling = _decide_resize(pod, review.old_pod, case) if review.is_resize else _decide_creation(pod, case)
     if ruling.case.refusals:
         return _refused(ruling, policy_hash, scope)
-    changes = [] if judging else [change for c in ruling.containers for change in changes_of(c)]
+    changes = () if judging else tuple([change for c in ruling.containers for change in changes_of(c)])
     if not changes:
         return _unchanged(ruling, mode, policy_hash)
     invalid = errors_of_ours(pod, ruling.containers)
@@ -118,19 +125,16 @@ def decide(
 def _decide_creation(pod: Pod, case: Case) -> _Ruling:
     primary, error = primary_container(pod)
     containers = _containers(pod, primary)
+    aliases = case.policy.aliases
     for container in containers:
-        if container.given is not None:
-            conflicts = container.resolve_aliases(case.policy.aliases)
+        if not aliases.keys().isdisjoint(container.requests):
+            conflicts = container.resolve_aliases(aliases)
             case.refusals += conflicts if not case.judging else ()
-    warnings: Sequence[str] = ()
-    asked_requests: Mapping[str, Mapping[str, Quantity]] = {}
-    asked_limits: Mapping[str, Mapping[str, Quantity]] = {}
-    if not case.judging:
-        names = [container.name for container in containers if container.kind != "pod"]
-        asked = asked_resources(pod.annotations, primary, names, case.policy.aliases, with_hugepages=not pod.is_windows)
-        errors = [error, *asked.errors] if error else asked.errors
-        case.refusals += [Refusal("annotation", text) for text in errors if text]
-        asked_requests, asked_limits, warnings = asked.requests, asked.limits, asked.warnings
+    asked = NOTHING_ASKED if case.judging else asked_resources(pod, primary, aliases)
+    if error and not case.judging:
+        case.refusals.append(Refusal("annotation", error))
+    if asked.errors:
+        case.refusals += [Refusal("annotation", text) for text in asked.errors]
     _refuse_claims(pod, containers, case)
     overhead = _overhead(pod)
 
@@ -141,19 +145,14 @@ def _decide_creation(pod: Pod, case: Case) -> _Ruling:
         running = sum(container.kind != "init" for container in regular)
         pod_level = bound_pod_level(pod_resources, overhead, running, case)
     for container in regular:
-        decide_container(
-            container,
-            case,
-            pod_level,
-            asked_requests.get(container.name, NOTHING),
-            asked_limits.get(container.name, NOTHING),
-        )
+        name = container.name
+        decide_container(container, case, pod_level, asked.requests.get(name, NOTHING), asked.limits.get(name, NOTHING))
     bound_totals(regular, pod_level, overhead, case)
     if has_pod_level and not case.judging:
         write_pod_limits(pod_resources, regular)
         fit_into_pod_level(pod_resources, regular, case)
         write_pod_requests(pod_resources, regular)
-    return _Ruling(containers, case, warnings, primary)
+    return _Ruling(containers, case, asked.warnings, primary)
 
 
 def _decide_resize(pod: Pod, old: Pod | None, case: Case) -> _Ruling:
@@ -167,24 +166,17 @@ def _decide_resize(pod: Pod, old: Pod | None, case: Case) -> _Ruling:
 def _containers(pod: Pod, primary: str) -> list[ContainerResources]:
     """Every container in its class (A5), regular ones first, and last the pod level."""
     spec = pod.spec
-    containers = [
-        ContainerResources(
-            container.name,
-            f"/spec/containers/{index}",
-            "primary" if container.name == primary else "regular",
-            container.resources,
-        )
-        for index, container in enumerate(spec.containers or ())
-    ]
+    containers = []
+    for index, container in enumerate(spec.containers or ()):
+        kind: Kind = "primary" if container.name == primary else "regular"
+        containers.append(ContainerResources(container.name, f"/spec/containers/{index}", kind, container.resources))
     for index, container in enumerate(spec.init_containers or ()):
-        path = f"/spec/initContainers/{index}"
-        containers.append(ContainerResources(container.name, path, _init_kind(container), container.resources))
+        kind = "sidecar" if container.is_sidecar else "init"
+        containers.append(
+            ContainerResources(container.name, f"/spec/initContainers/{index}", kind, container.resources)
+        )
     containers.append(ContainerResources("", "/spec", "pod", spec.resources))
     return containers
-
-
-def _init_kind(container: Container) -> Kind:
-    return "sidecar" if container.is_sidecar else "init"
 
 
 def _overhead(pod: Pod) -> dict[str, Quantity]:
@@ -247,7 +239,7 @@ def _invalid(review: Review, ruling: _Ruling, found: Sequence[FieldError], polic
     return replace(_unchanged(as_it_came, policy.mode.value, policy_hash), invalid=tuple(map(str, found)))
 
 
-def _changed(review: Review, ruling: _Ruling, changes: Sequence[Change], policy_hash: str) -> Decision:
+def _changed(review: Review, ruling: _Ruling, changes: tuple[Change, ...], policy_hash: str) -> Decision:
     mode = ruling.case.policy.mode.value
     pod = review.pod
     assert pod is not None
@@ -260,7 +252,7 @@ def _changed(review: Review, ruling: _Ruling, changes: Sequence[Change], policy_
     return Decision(
         "changed",
         mode,
-        tuple(changes),
+        changes,
         fit_warnings(warnings),
         operations=operations,
         audit_annotations=audit_annotations(mode, policy_hash, record=record, was_patched=_was_patched(review)),
@@ -294,7 +286,7 @@ def _capacity(containers: Sequence[ContainerResources]) -> tuple[tuple[str, int]
     for container in containers:
         for side, resource in container.reasons:
             if side == "requests":
-                before, after = before_of(container, side, resource), container.requests.get(resource)
-                added = (0 if after is None else after.nanos) - (0 if before is None else before.nanos)
+                before = before_of(container, side, resource)
+                added = container.requests[resource].nanos - (0 if before is None else before.nanos)
                 delta[resource] = delta.get(resource, 0) + added
-    return tuple((resource, nanos) for resource, nanos in delta.items() if nanos)
+    return tuple([(resource, nanos) for resource, nanos in delta.items() if nanos])

@@ -7,7 +7,7 @@ import msgspec
 from webhook.effective import EffectivePolicy, Mode
 from webhook.projects import Scope
 from webhook.quantity import Quantity
-from webhook.resources import PLATFORM, ContainerResources, Refusal, Rule, Side
+from webhook.resources import ContainerResources, Reason, Refusal, Rule, Side
 
 WARNING_CHARACTERS = 120
 WARNINGS = 10
@@ -16,6 +16,8 @@ APPLIED_BYTES = 8 * 1024
 
 # Filling in what a pod leaves open is what it expects; nobody wants a warning for it (E3).
 SILENT_RULES: frozenset[Rule] = frozenset({"default", "missing-limit"})
+
+ALIAS = Reason("alias")
 
 
 class Change(msgspec.Struct, frozen=True, rename={"before": "from", "after": "to"}, omit_defaults=True):
@@ -40,35 +42,37 @@ class Applied(msgspec.Struct, frozen=True, omit_defaults=True):
     more: int = 0
 
 
+_encode = msgspec.json.Encoder().encode
+
+
 def changes_of(container: ContainerResources) -> list[Change]:
     """What the rules changed, one record a value; nothing for a value that came out as it went in."""
-    touched = {**container.renamed, **container.reasons} if container.renamed else container.reasons
-    return [change for side, resource in touched if (change := _change(container, side, resource)) is not None]
-
-
-def _change(container: ContainerResources, side: Side, resource: str) -> Change | None:
-    before = before_of(container, side, resource)
-    after = (container.limits if side == "limits" else container.requests).get(resource)
-    reason = container.reasons.get((side, resource))
+    reasons, renamed = container.reasons, container.renamed
     name = None if container.kind == "pod" else container.name
-    if before is None if after is None else before is not None and before.nanos == after.nanos:
-        if (side, resource) not in container.renamed:
-            return None
-        text = None if after is None else after.text
-        return Change(name, resource, side, text, text, "alias")
-    origin = PLATFORM if reason is None else reason.origin
-    asked = None if reason is None or reason.asked is None or reason.asked == before else reason.asked.text
-    return Change(
-        name,
-        resource,
-        side,
-        None if before is None else before.text,
-        None if after is None else after.text,
-        "alias" if reason is None else reason.rule,
-        asked,
-        origin.policy,
-        origin.scope,
-    )
+    changes = []
+    for side, resource in {**renamed, **reasons} if renamed else reasons:
+        before = before_of(container, side, resource)
+        after = (container.limits if side == "limits" else container.requests).get(resource)
+        reason = reasons.get((side, resource), ALIAS)
+        if before is None if after is None else before is not None and before.nanos == after.nanos:
+            if (side, resource) not in renamed:
+                continue
+            reason, before = ALIAS, after
+        asked, origin = reason.asked, reason.origin
+        changes.append(
+            Change(
+                name,
+                resource,
+                side,
+                None if before is None else before.text,
+                None if after is None else after.text,
+                reason.rule,
+                None if asked is None or (before is not None and asked.nanos == before.nanos) else asked.text,
+                origin.policy,
+                origin.scope,
+            )
+        )
+    return changes
 
 
 def before_of(container: ContainerResources, side: Side, resource: str) -> Quantity | None:
@@ -105,18 +109,20 @@ def fit_warnings(warnings: Sequence[str]) -> tuple[str, ...]:
 
     The API server drops a warning with a control character, and all of them past 4,096 characters together.
     """
-    texts = list(dict.fromkeys(_shortened(_printable(text), WARNING_CHARACTERS) for text in warnings))
+    texts = list(dict.fromkeys(map(_fit_warning, warnings)))
     if len(texts) > WARNINGS:
         texts[WARNINGS:] = [f"and {len(texts) - WARNINGS} more"]
     return tuple(texts)
 
 
+def _fit_warning(text: str) -> str:
+    if not text.isprintable():
+        text = _printable(text)
+    return text if len(text) <= WARNING_CHARACTERS else text[: WARNING_CHARACTERS - 1] + "…"
+
+
 def _printable(text: str) -> str:
-    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
-
-
-def _shortened(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def denial_message(refusals: Sequence[Refusal], scope: Scope, policy: EffectivePolicy) -> str:
@@ -159,9 +165,9 @@ def _fit_bytes(text: str, room: int) -> str:
     return text if len(encoded) <= room else encoded[: room - 3].decode(errors="ignore") + "…"
 
 
-def applied_record(changes: Sequence[Change], policy_hash: str) -> str:
+def applied_record(changes: tuple[Change, ...], policy_hash: str) -> str:
     """What was changed, as compact JSON of at most 8 KiB; the last changes are left out (E2)."""
-    return _bounded(policy_hash, tuple(changes), len(changes))
+    return _bounded(policy_hash, changes, len(changes))
 
 
 def applied_again(
@@ -176,7 +182,7 @@ def _bounded(policy_hash: str, records: tuple[Change, ...], new: int) -> str:
     count = len(records)
     while True:
         more = min(len(records) - count, new)
-        text = msgspec.json.encode(Applied(policy_hash, records[:count], more))
+        text = _encode(Applied(policy_hash, records[:count], more))
         if len(text) <= APPLIED_BYTES or not count:
             return text.decode()
         count = min(count - 1, count * APPLIED_BYTES // len(text))
