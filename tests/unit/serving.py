@@ -8,7 +8,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +81,7 @@ def running(folder: Path, *options: str) -> Iterator[Server]:
         assert process.stderr is not None
         port, management_port = _ports(process.stderr)
         server = Server(process, folder, port, management_port)
-        _wait_until_ready(server)
+        until(lambda: _is_ready(server))
         yield server
     finally:
         process.kill()
@@ -97,16 +97,19 @@ def _ports(output: IO[str]) -> tuple[int, int]:
     raise AssertionError("the server ended before it listened")
 
 
-def _wait_until_ready(server: Server) -> None:
+def until(holds: Callable[[], bool]) -> None:
+    """Looks again and again until it holds."""
     end = time.monotonic() + SECONDS
-    while time.monotonic() < end:
-        try:
-            if server.ready().status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.02)
-    raise AssertionError("the server is not ready")
+    while not holds():
+        assert time.monotonic() < end, f"it did not hold within {SECONDS:.0f} s"
+        time.sleep(0.01)
+
+
+def _is_ready(server: Server) -> bool:
+    try:
+        return server.ready().status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 def http(body: bytes, *, path: str = "/mutate?timeout=2s", extra: str = "") -> bytes:

@@ -7,13 +7,12 @@ import ssl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 from tests.unit.deciding import container, pod, review_body
-from tests.unit.serving import SECONDS, Server, arguments, http, read_answer, running
+from tests.unit.serving import SECONDS, Server, arguments, http, read_answer, running, until
 from webhook.server import LARGEST_DIRECT_BYTES, listen
 
 TOO_MUCH = review_body(pod(container(limits={"cpu": "8"})))
@@ -147,12 +146,7 @@ def test_a_connection_that_breaks_in_the_middle_of_a_review_leaves_nothing_in_fl
     for _ in range(5):
         with server.connect() as connection:
             connection.sendall(http(TOO_MUCH)[:-10])
-    metrics = httpx.get(f"http://127.0.0.1:{server.management_port}/metrics").text
-    for _ in range(100):
-        if "task_resources_in_flight_reviews 0.0" in metrics:
-            break
-        metrics = httpx.get(f"http://127.0.0.1:{server.management_port}/metrics").text
-    assert "task_resources_in_flight_reviews 0.0" in metrics
+    until(lambda: "task_resources_in_flight_reviews 0.0" in metrics_of(server))
 
 
 LARGE = pod(*(container(f"c{number}", limits={"cpu": "8", "memory": "1Gi"}) for number in range(1000)))
@@ -211,13 +205,6 @@ def test_while_it_drains_it_answers_is_not_ready_and_ends_connections_then_exits
             answer = client.post("/mutate", content=TOO_MUCH)
             assert (answer.status_code, answer.headers["connection"]) == (200, "close")
         assert draining.stop() == 0  # a second signal ends the draining
-
-
-def until(holds: Any) -> None:
-    for _ in range(2000):
-        if holds():
-            return
-    raise AssertionError("it never held")
 
 
 def test_a_review_that_is_being_received_at_the_stop_is_answered(tmp_path: Path) -> None:
