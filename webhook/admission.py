@@ -5,7 +5,6 @@ ours. Source: kubernetes/api admission/v1 types.go; what the API server accepts 
 kubernetes/apiserver pkg/admission/plugin/webhook/request/admissionreview.go.
 """
 
-from base64 import b64encode
 from typing import Any
 
 import msgspec
@@ -117,7 +116,7 @@ class _Response(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True)
     uid: str
     allowed: bool = msgspec.field()
     status: _Status | None = None
-    patch: str | None = None
+    patch: bytes | None = None  # in JSON it is base64
     patch_type: str | None = None
     warnings: tuple[str, ...] = ()
     audit_annotations: dict[str, str] | None = None
@@ -142,7 +141,7 @@ def encode(review: Review, decision: Decision) -> bytes:
                 uid=review.uid,
                 allowed=not refused,
                 status=_Status(422, "Invalid", denial.message) if refused and denial is not None else None,
-                patch=b64encode(_encode(operations)).decode() if operations else None,
+                patch=_encode(operations) if operations else None,
                 patch_type="JSONPatch" if operations else None,
                 warnings=decision.warnings,
                 audit_annotations=dict(decision.audit_annotations) or None,
