@@ -353,32 +353,27 @@ def _apply_defaults(
 def _fill_limit(
     container: ContainerResources, rules: ComputeRules, request: Quantity | None
 ) -> tuple[Quantity | None, Quantity | None]:
-    """Writes the primary's absent limit as `missingLimit` says, and the request beside it (R3, R5)."""
-    choice, bound = rules.missing_limit, rules.maximum
+    """Writes an absent limit, the primary's as `missingLimit` says, any other as the maximum (R3, R5).
+
+    An absent request beside it becomes 0, the primary's its minimum: else the API server would copy the limit
+    into it and reserve that much (R5).
+    """
+    is_primary = container.kind == "primary"
+    choice, bound = rules.missing_limit if is_primary else None, rules.maximum
     if choice is not None and choice.value == "Unset":
         return None, request
     if choice is not None and choice.value == "Request" and request is not None and request.nanos:
-        return request, _write_limit(container, rules, request, choice.origin, request)
-    if bound is not None:
-        return bound.value, _write_limit(container, rules, bound.value, bound.origin, request)
-    return None, request
-
-
-def _write_limit(
-    container: ContainerResources, rules: ComputeRules, limit: Quantity, origin: Origin, request: Quantity | None
-) -> Quantity:
-    """Writes an absent limit; an absent request beside it becomes 0, the primary's its minimum.
-
-    Else the API server would copy the limit into the request and reserve that much (R5).
-    """
-    reason = Reason("missing-limit", origin)
+        limit, reason = request, Reason("missing-limit", choice.origin)
+    elif bound is not None:
+        limit, reason = bound.value, Reason("missing-limit", bound.origin)
+    else:
+        return None, request
     container.set("limits", rules.resource, limit, reason)
     container.filled.add(rules.resource)
     if request is None:
-        minimum = rules.minimum if container.kind == "primary" else None
-        request = minimum.value if minimum is not None else ZERO
+        request = rules.minimum.value if is_primary and rules.minimum is not None else ZERO
         container.set("requests", rules.resource, request, reason)
-    return request
+    return limit, request
 
 
 def _raise_to_minimum(
@@ -411,11 +406,8 @@ def _bound(
     elif not stays_absent:
         if case.judging:
             _judge_missing(container, rules, case, bound)
-        elif container.kind == "primary":
-            limit, request = _fill_limit(container, rules, request)
         else:
-            limit = maximum
-            request = _write_limit(container, rules, limit, bound.origin, request)
+            limit, request = _fill_limit(container, rules, request)
     if request is not None and request.nanos > maximum.nanos:
         request = lower(container, "requests", rules.resource, case, bound, request)
     return limit, request
