@@ -101,7 +101,8 @@ def decide(
     `validate` judges maxima only and never patches (Z2). Raises InvalidPod for a pod that no API server would send.
     """
     pod = review.pod
-    if pod is None or not (review.is_creation or review.is_resize) or review.is_mirror:
+    is_creation = review.is_creation
+    if pod is None or not (is_creation or review.is_resize) or review.is_mirror:
         return SKIPPED
     policy = policy.for_pod(pod.labels)
     mode = policy.mode.value
@@ -110,7 +111,7 @@ def decide(
     if mode == "Off" or (judging and mode != "Enforce"):
         return Decision("skipped", mode)
     case = Case(policy, deny=judging or policy.on_exceed.value == "Deny", judging=judging)
-    ruling = _decide_resize(pod, review.old_pod, case) if review.is_resize else _decide_creation(pod, case)
+    ruling = _decide_creation(pod, case) if is_creation else _decide_resize(pod, review.old_pod, case)
     if ruling.case.refusals:
         return _refused(ruling, policy_hash, scope)
     changes = () if judging else tuple([change for c in ruling.containers for change in changes_of(c)])

@@ -53,12 +53,12 @@ def _side_operations(
     now: Mapping[str, Quantity],
 ) -> list[Operation]:
     path = f"{container.path}/resources/{side}"
-    # What the API server would not hold by itself, in the order of the rules.
-    changed = {
-        name: now[name].text
-        for of, name in container.reasons
-        if of == side and name in now and (name not in before or before[name].nanos != now[name].nanos)
-    }
+    changed = {}  # what the API server would not hold by itself, in the order of the rules
+    for of, name in container.reasons:
+        if of == side and name in now:
+            amount = now[name]
+            if name not in before or before[name].nanos != amount.nanos:
+                changed[name] = amount.text
     if container.renamed:
         renamed = [name for of, name in container.renamed if of == side]
         changed |= {name: now[name].text for name in renamed if name in now and name not in (given or ())}

@@ -19,7 +19,10 @@ def errors_of_ours(pod: Pod, containers: Sequence[ContainerResources]) -> list[F
     if pod_level.given is None:
         regular = [container for container in regular if container.reasons or container.renamed]
         # Without a pod level each container stands for itself, and the usual result is nobody's error.
-        if not any(amount_errors("", container.requests, container.limits) for container in regular):
+        for container in regular:
+            if amount_errors("", container.requests, container.limits):
+                break
+        else:
             return []
     found = errors(_pod(regular, pod_level, _after, is_windows=pod.is_windows))
     if not found:
