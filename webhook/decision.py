@@ -26,10 +26,10 @@ from webhook.explain import (
     applied_again,
     applied_record,
     audit_annotations,
-    before_of,
     changes_of,
     denial_message,
     fit_warnings,
+    requested_before,
     warnings_of,
 )
 from webhook.patch import Operation, operations_of
@@ -287,7 +287,7 @@ def _capacity(containers: Sequence[ContainerResources]) -> tuple[tuple[str, int]
     for container in containers:
         for side, resource in container.reasons:
             if side == "requests":
-                before = before_of(container, side, resource)
+                before = requested_before(container, resource)
                 added = container.requests[resource].nanos - (0 if before is None else before.nanos)
                 delta[resource] = delta.get(resource, 0) + added
     return tuple([(resource, nanos) for resource, nanos in delta.items() if nanos])

@@ -50,15 +50,20 @@ def changes_of(container: ContainerResources) -> list[Change]:
     reasons, renamed = container.reasons, container.renamed
     name = None if container.kind == "pod" else container.name
     changes = []
-    for side, resource in {**renamed, **reasons} if renamed else reasons:
-        before = before_of(container, side, resource)
-        after = (container.limits if side == "limits" else container.requests).get(resource)
-        reason = reasons.get((side, resource), ALIAS)
+    touched = {**dict.fromkeys(renamed, ALIAS), **reasons} if renamed else reasons
+    for (side, resource), last_reason in touched.items():
+        if side == "limits":
+            before, after = container.before_limits.get(resource), container.limits.get(resource)
+        else:
+            before, after = requested_before(container, resource), container.requests.get(resource)
+        reason = last_reason
         if before is None if after is None else before is not None and before.nanos == after.nanos:
             if (side, resource) not in renamed:
                 continue
             reason, before = ALIAS, after
         asked, origin = reason.asked, reason.origin
+        if asked is not None and before is not None and asked.nanos == before.nanos:
+            asked = None
         changes.append(
             Change(
                 name,
@@ -67,7 +72,7 @@ def changes_of(container: ContainerResources) -> list[Change]:
                 None if before is None else before.text,
                 None if after is None else after.text,
                 reason.rule,
-                None if asked is None or (before is not None and asked.nanos == before.nanos) else asked.text,
+                None if asked is None else asked.text,
                 origin.policy,
                 origin.scope,
             )
@@ -75,10 +80,8 @@ def changes_of(container: ContainerResources) -> list[Change]:
     return changes
 
 
-def before_of(container: ContainerResources, side: Side, resource: str) -> Quantity | None:
-    """What the pod came with; an absent request beside a limit was that limit, but at the pod level."""
-    if side == "limits":
-        return container.before_limits.get(resource)
+def requested_before(container: ContainerResources, resource: str) -> Quantity | None:
+    """The request the pod came with; an absent one beside a limit was that limit, but at the pod level."""
     before = container.before_requests.get(resource)
     if before is None and container.kind != "pod":
         return container.before_limits.get(resource)
@@ -91,17 +94,18 @@ def warnings_of(changes: Sequence[Change], mode: Mode) -> list[str]:
 
 
 def _warning(change: Change, mode: Mode) -> str:
+    rule, before, after = change.rule, change.before, change.after
     would = "would be " if mode == "Warn" else ""
-    why = change.rule if change.asked is None else f"asked {change.asked}, {change.rule}"
+    why = rule if change.asked is None else f"asked {change.asked}, {rule}"
     policy = f", policy {change.policy}" if change.policy else ""
-    what = f"{change.container or 'pod'}: {change.side}.{change.resource}"
-    if change.rule == "alias":
-        return f"{what} {would}written for its alias ({why})"
-    if change.after is None:
-        return f"{what} {would}removed ({why})"
-    if change.before is None:
-        return f"{what} {would}set to {change.after} ({why}{policy})"
-    return f"{what} {would}changed from {change.before} to {change.after} ({why}{policy})"
+    what = f"{change.container or 'pod'}: {change.side}.{change.resource} {would}"
+    if rule == "alias":
+        return f"{what}written for its alias ({why})"
+    if after is None:
+        return f"{what}removed ({why})"
+    if before is None:
+        return f"{what}set to {after} ({why}{policy})"
+    return f"{what}changed from {before} to {after} ({why}{policy})"
 
 
 def fit_warnings(warnings: Sequence[str]) -> tuple[str, ...]:
@@ -116,8 +120,9 @@ def fit_warnings(warnings: Sequence[str]) -> tuple[str, ...]:
 
 
 def _fit_warning(text: str) -> str:
-    if not text.isprintable():
-        text = _printable(text)
+    if len(text) <= WARNING_CHARACTERS and text.isprintable():
+        return text
+    text = _printable(text)
     return text if len(text) <= WARNING_CHARACTERS else text[: WARNING_CHARACTERS - 1] + "…"
 
 
