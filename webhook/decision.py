@@ -56,7 +56,7 @@ Endpoint = Literal["mutate", "validate"]
 Outcome = Literal["unchanged", "changed", "denied", "skipped"]
 
 
-class Decision(msgspec.Struct, frozen=True):
+class Decision(msgspec.Struct, frozen=True, gc=False):
     """What is decided about a pod, and why.
 
     `outcome` is what the rules came to. `operations` is what is answered: empty unless the mode is Enforce.
@@ -85,7 +85,7 @@ SKIPPED = Decision("skipped")
 
 
 class _Ruling(msgspec.Struct):
-    """What the rules made of a pod: its containers, the pod level last; why it is refused; what to write down."""
+    """What the rules made of a pod: its containers, last its pod level, if any; refusals; what to write down."""
 
     containers: list[ContainerResources]
     case: Case
@@ -125,7 +125,8 @@ def decide(
 
 def _decide_creation(pod: Pod, case: Case) -> _Ruling:
     primary, error = primary_container(pod)
-    containers = _containers(pod, primary)
+    regular = _containers(pod, primary)
+    containers = regular if pod.spec.resources is None else [*regular, _pod_level(pod)]
     aliases = case.policy.aliases
     for container in containers:
         if not aliases.keys().isdisjoint(container.requests):
@@ -139,17 +140,16 @@ def _decide_creation(pod: Pod, case: Case) -> _Ruling:
     _refuse_claims(pod, containers, case)
     overhead = _overhead(pod)
 
-    *regular, pod_resources = containers
-    has_pod_level = pod_resources.given is not None and not pod.is_windows
+    pod_resources = None if pod.spec.resources is None or pod.is_windows else containers[-1]
     pod_level = NO_POD_LEVEL
-    if has_pod_level:
+    if pod_resources is not None:
         running = sum(container.kind != "init" for container in regular)
         pod_level = bound_pod_level(pod_resources, overhead, running, case)
     for container in regular:
         name = container.name
         decide_container(container, case, pod_level, asked.requests.get(name, NOTHING), asked.limits.get(name, NOTHING))
     bound_totals(regular, pod_level, overhead, case)
-    if has_pod_level and not case.judging:
+    if pod_resources is not None and not case.judging:
         write_pod_limits(pod_resources, regular)
         fit_into_pod_level(pod_resources, regular, case)
         write_pod_requests(pod_resources, regular)
@@ -157,15 +157,15 @@ def _decide_creation(pod: Pod, case: Case) -> _Ruling:
 
 
 def _decide_resize(pod: Pod, old: Pod | None, case: Case) -> _Ruling:
-    containers = _containers(pod, primary_container(pod)[0])
+    containers = [*_containers(pod, primary_container(pod)[0]), _pod_level(pod)]
     if old is not None:
-        old_containers = _containers(old, primary_container(old)[0])
+        old_containers = [*_containers(old, primary_container(old)[0]), _pod_level(old)]
         bound_resize(containers, old_containers, _overhead(pod), case)
     return _Ruling(containers, case)
 
 
 def _containers(pod: Pod, primary: str) -> list[ContainerResources]:
-    """Every container in its class (A5), regular ones first, and last the pod level."""
+    """Every container in its class (A5), regular ones first."""
     spec = pod.spec
     containers = []
     for index, container in enumerate(spec.containers or ()):
@@ -176,8 +176,11 @@ def _containers(pod: Pod, primary: str) -> list[ContainerResources]:
         containers.append(
             ContainerResources(container.name, f"/spec/initContainers/{index}", kind, container.resources)
         )
-    containers.append(ContainerResources("", "/spec", "pod", spec.resources))
     return containers
+
+
+def _pod_level(pod: Pod) -> ContainerResources:
+    return ContainerResources("", "/spec", "pod", pod.spec.resources)
 
 
 def _overhead(pod: Pod) -> dict[str, Quantity]:

@@ -9,25 +9,26 @@ from webhook.pod import Pod
 from webhook.resources import ContainerResources, Side
 from webhook.validity import FieldError, StoredPod, StoredResources, amount_errors, errors
 
+POD_LEVEL = "spec.resources"
+
 
 def errors_of_ours(pod: Pod, containers: Sequence[ContainerResources]) -> list[FieldError]:
     """What the API server would refuse in the result, but for what the pod came with and we did not write.
 
-    `containers` ends with the pod level. Containers that no rule touched matter only to a pod level.
+    `containers` ends with the pod level, if any. Containers that no rule touched matter only to that.
     """
-    *regular, pod_level = containers
-    if pod_level.given is None:
-        regular = [container for container in regular if container.reasons or container.renamed]
+    if pod.spec.resources is None:
+        containers = [container for container in containers if container.reasons or container.renamed]
         # Without a pod level each container stands for itself, and the usual result is nobody's error.
-        for container in regular:
+        for container in containers:
             if amount_errors("", container.requests, container.limits):
                 break
         else:
             return []
-    found = errors(_pod(regular, pod_level, _after, is_windows=pod.is_windows))
+    found = errors(_pod(containers, _after, is_windows=pod.is_windows))
     if not found:
         return found
-    before = errors(_pod(regular, pod_level, _before, is_windows=pod.is_windows))
+    before = errors(_pod(containers, _before, is_windows=pod.is_windows))
     fields = {(error.path, error.resource) for error in before}
     doomed = {error.resource for error in before}
     by_field = {container.field: container for container in containers}
@@ -37,7 +38,7 @@ def errors_of_ours(pod: Pod, containers: Sequence[ContainerResources]) -> list[F
             return True
         # A pod level that does not fit a container's value says nothing new where that value was wrong before.
         is_new = (error.path, error.resource) not in fields
-        return is_new and not (error.path.startswith(pod_level.field) and error.resource in doomed)
+        return is_new and not (error.path.startswith(POD_LEVEL) and error.resource in doomed)
 
     return [error for error in found if is_ours(error)]
 
@@ -47,7 +48,7 @@ def caused_by_annotation(error: FieldError, containers: Sequence[ContainerResour
     return any(
         reason.rule == "annotation" and (not error.resource or resource == error.resource)
         for container in containers
-        if _is_of(error, container) or error.path.startswith("spec.resources")
+        if _is_of(error, container) or error.path.startswith(POD_LEVEL)
         for (_, resource), reason in container.reasons.items()
     )
 
@@ -65,15 +66,15 @@ def _is_of(error: FieldError, container: ContainerResources) -> bool:
 
 def _pod(
     containers: Sequence[ContainerResources],
-    pod_level: ContainerResources,
     resources: Callable[[ContainerResources], StoredResources],
     *,
     is_windows: bool,
 ) -> StoredPod:
+    pod_levels = [resources(container) for container in containers if container.kind == "pod"]
     return StoredPod(
         regular=[resources(container) for container in containers if container.kind in ("primary", "regular")],
         init=[resources(container) for container in containers if container.kind in ("sidecar", "init")],
-        pod_level=None if pod_level.given is None else resources(pod_level),
+        pod_level=pod_levels[0] if pod_levels else None,
         is_windows=is_windows,
     )
 

@@ -165,7 +165,9 @@ def amount_errors(
             relation = "equal to" if _is_exact(name) else "less than or equal to"
             text = f"{request} must be {relation} {name} limit of {bound}"
             found.append(FieldError(f"{path}.requests", text, name))
-    _check_hugepages_company(found, path, requests, limits)
+    has_company = "cpu" in requests or "memory" in requests or "cpu" in limits or "memory" in limits
+    if not has_company and any(is_hugepages(name) for name in (*requests, *limits)):
+        found.append(FieldError(path, "hugepages require cpu or memory"))
     return found
 
 
@@ -189,15 +191,6 @@ def _check_amount(found: list[FieldError], path: str, name: str, amount: Quantit
     elif facts.page_bytes is not None and -(-amount.nanos // NANOS_PER_UNIT) % facts.page_bytes:
         # As there: rounded up first.
         found.append(FieldError(path, f"{amount} is no multiple of the page size", name))
-
-
-def _check_hugepages_company(
-    found: list[FieldError], path: str, requests: Mapping[str, Quantity], limits: Mapping[str, Quantity]
-) -> None:
-    if "cpu" in requests or "memory" in requests or "cpu" in limits or "memory" in limits:
-        return
-    if any(is_hugepages(name) for name in (*requests, *limits)):
-        found.append(FieldError(path, "hugepages require cpu or memory"))
 
 
 def _check_claims(found: list[FieldError], resources: StoredResources, claim_names: frozenset[str]) -> None:
