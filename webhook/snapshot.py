@@ -33,15 +33,13 @@ class Snapshot:
 
     def _scope_and_policy(self, namespace: str) -> tuple[Scope, EffectivePolicy]:
         """Worked out at the first pod of a namespace, then kept as long as the snapshot."""
-        found = self._known.get(namespace)
-        if found is None:
-            if len(self._known) >= KEPT_NAMESPACES:
-                self._known.clear()
-            scope = self.scope(namespace)
-            found = self._known[namespace] = scope, self.policies.effective(scope)
+        if len(self._known) >= KEPT_NAMESPACES:
+            self._known.clear()
+        scope = self.scope(namespace)
+        found = self._known[namespace] = scope, self.policies.effective(scope)
         return found
 
     def decide(self, review: Review, endpoint: Endpoint = "mutate") -> Decision:
         """What happens to the reviewed pod; raises InvalidPod for one that no API server would send."""
-        scope, policy = self._scope_and_policy(review.namespace)
+        scope, policy = self._known.get(review.namespace) or self._scope_and_policy(review.namespace)
         return decide(review, policy, policy_hash=self.policies.hash, scope=scope, endpoint=endpoint)
