@@ -112,7 +112,7 @@ class _Status(msgspec.Struct, frozen=True):
     message: str
 
 
-class _Response(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class _Response(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, gc=False):
     uid: str
     allowed: bool = msgspec.field()
     status: _Status | None = None

@@ -20,7 +20,7 @@ SILENT_RULES: frozenset[Rule] = frozenset({"default", "missing-limit"})
 ALIAS = Reason("alias")
 
 
-class Change(msgspec.Struct, frozen=True, rename={"before": "from", "after": "to"}, omit_defaults=True):
+class Change(msgspec.Struct, frozen=True, rename={"before": "from", "after": "to"}, omit_defaults=True, gc=False):
     """One value that was changed, and why (E1). `container` is None for the pod level; `to` is None for a removal."""
 
     container: str | None
@@ -34,7 +34,7 @@ class Change(msgspec.Struct, frozen=True, rename={"before": "from", "after": "to
     scope: str = ""
 
 
-class Applied(msgspec.Struct, frozen=True, omit_defaults=True):
+class Applied(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """The content of the `applied` annotation (E2)."""
 
     policy: str

@@ -50,8 +50,10 @@ def _surely_fits(
             if limit is not None and limit.nanos and request.nanos > limit.nanos:
                 return False
     room = bound.value.nanos - (overhead[resource].nanos if resource in overhead else 0)
+    if limits <= room and requests <= room:
+        return True
     # What no container names is not bounded, however large the overhead.
-    return max(limits, requests) <= room or not any(resource in c.limits or resource in c.requests for c in containers)
+    return not any(resource in c.limits or resource in c.requests for c in containers)
 
 
 class Total:

@@ -45,7 +45,7 @@ class UncomputableQuantity(InvalidQuantity):
     """The API server accepts the text, but it is too long or too large to compute with safely."""
 
 
-class Quantity(msgspec.Struct, frozen=True, eq=False):
+class Quantity(msgspec.Struct, frozen=True, eq=False, gc=False):
     """An exact amount. Equal and ordered by value: 1 == 1000m, whatever the notation.
 
     `nanos` is the amount in billionths of the resource's unit (a core, a byte, a device), the finest

@@ -42,7 +42,7 @@ class InvalidPod(ValueError):
     """A pod that no API server would send: a field is not what its type says."""
 
 
-class Reason(msgspec.Struct, frozen=True):
+class Reason(msgspec.Struct, frozen=True, gc=False):
     """Why a value is what it is; `asked` is what the pod or its annotation wanted instead."""
 
     rule: Rule
@@ -53,7 +53,7 @@ class Reason(msgspec.Struct, frozen=True):
 REQUEST_EQUALS_LIMIT = Reason("request-equals-limit")
 
 
-class Refusal(msgspec.Struct, frozen=True):
+class Refusal(msgspec.Struct, frozen=True, gc=False):
     """One thing that cannot be allowed: a short label for metrics, the text, and whose rule it was."""
 
     reason: str
@@ -91,10 +91,10 @@ class ContainerResources:
         self.filled: set[str] = set()  # resources whose limit R3 or R5 wrote
         self.uncomputable: set[str] = set()
         self.left_alone: set[str] = set()  # what no rule decides: uncomputable or negative
-        self.before_limits = {} if given is None or not given.limits else self._read("limits", given.limits)
-        self.before_requests = {} if given is None or not given.requests else self._read("requests", given.requests)
-        self.limits = self.before_limits.copy()
-        self.requests = {**self.before_limits, **self.before_requests}
+        limits = {} if given is None or not given.limits else self._read("limits", given.limits)
+        requests = {} if given is None or not given.requests else self._read("requests", given.requests)
+        self.before_limits, self.before_requests = limits, requests
+        self.limits, self.requests = limits.copy(), {**limits, **requests}
 
     def _read(self, side: Side, quantities: Quantities) -> dict[str, Quantity]:
         before = {}

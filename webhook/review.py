@@ -15,7 +15,7 @@ class UserInfo(msgspec.Struct, frozen=True, gc=False):
     groups: list[str] | None = None
 
 
-class Review(msgspec.Struct, frozen=True):
+class Review(msgspec.Struct, frozen=True, gc=False):
     """What the API server asks: may this operation on this object go on?
 
     `pod` and `old_pod` are None where the object is not a Pod. `namespace` is the request's, the only one to trust.
