@@ -5,6 +5,7 @@ ours. Source: kubernetes/api admission/v1 types.go; what the API server accepts 
 kubernetes/apiserver pkg/admission/plugin/webhook/request/admissionreview.go.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -75,18 +76,21 @@ def decode(body: bytes) -> Review:
         raise InvalidReview(f"the body is {found!r}; accepted: {API_VERSION} AdmissionReview")
     if request is None or not request.uid:
         raise InvalidReview("the AdmissionReview has no request.uid")
-    is_pod = isinstance(request, _PodRequest) and request.kind.kind == "Pod" and not request.kind.group
+    kind = request.kind
+    pod, old_pod = None, None
+    if isinstance(request, _PodRequest) and kind.kind == "Pod" and not kind.group:
+        pod, old_pod = request.object, request.old_object
     return Review(
         uid=request.uid,
-        kind=request.kind.kind,
+        kind=kind.kind,
         operation=request.operation,
         sub_resource=request.sub_resource or "",
         namespace=request.namespace or "",
         name=request.name or "",
         user_info=request.user_info,
         dry_run=bool(request.dry_run),
-        pod=request.object if is_pod and isinstance(request, _PodRequest) else None,
-        old_pod=request.old_object if is_pod and isinstance(request, _PodRequest) else None,
+        pod=pod,
+        old_pod=old_pod,
     )
 
 
@@ -119,7 +123,7 @@ class _Response(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True,
     patch: bytes | None = None  # in JSON it is base64
     patch_type: str | None = None
     warnings: tuple[str, ...] = ()
-    audit_annotations: dict[str, str] | None = None
+    audit_annotations: Mapping[str, str] | None = None
 
 
 _encode = msgspec.json.Encoder().encode
@@ -144,7 +148,7 @@ def encode(review: Review, decision: Decision) -> bytes:
                 patch=_encode(operations) if operations else None,
                 patch_type="JSONPatch" if operations else None,
                 warnings=decision.warnings,
-                audit_annotations=dict(decision.audit_annotations) or None,
+                audit_annotations=decision.audit_annotations or None,
             )
         )
         + b"}"
