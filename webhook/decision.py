@@ -114,7 +114,8 @@ def decide(
     ruling = _decide_creation(pod, case) if is_creation else _decide_resize(pod, review.old_pod, case)
     if ruling.case.refusals:
         return _refused(ruling, policy_hash, scope)
-    changes = () if judging else tuple([change for c in ruling.containers for change in changes_of(c)])
+    touched = () if judging else [c for c in ruling.containers if c.reasons or c.renamed]
+    changes = tuple([change for container in touched for change in changes_of(container)])
     if not changes:
         return _unchanged(ruling, mode, policy_hash)
     invalid = errors_of_ours(pod, ruling.containers)
@@ -259,7 +260,7 @@ def _changed(review: Review, ruling: _Ruling, changes: tuple[Change, ...], polic
         changes,
         fit_warnings(warnings),
         operations=operations,
-        audit_annotations=audit_annotations(mode, policy_hash, record=record, was_patched=_was_patched(review)),
+        audit_annotations=audit_annotations(mode, policy_hash, record=record, was_patched=APPLIED in pod.annotations),
         record=record,
         capacity=_capacity(ruling.containers),
     )
@@ -279,10 +280,6 @@ def _annotations(pod: Pod, ruling: _Ruling, changes: Sequence[Change], policy_ha
             break
         written.pop(key, None)
     return written
-
-
-def _was_patched(review: Review) -> bool:
-    return review.pod is not None and APPLIED in review.pod.annotations
 
 
 def _capacity(containers: Sequence[ContainerResources]) -> tuple[tuple[str, int], ...]:
