@@ -113,10 +113,8 @@ def fit_warnings(warnings: Sequence[str]) -> tuple[str, ...]:
 
     The API server drops a warning with a control character, and all of them past 4,096 characters together.
     """
-    texts = list(dict.fromkeys(map(_fit_warning, warnings)))
-    if len(texts) > WARNINGS:
-        texts[WARNINGS:] = [f"and {len(texts) - WARNINGS} more"]
-    return tuple(texts)
+    texts = tuple(dict.fromkeys(map(_fit_warning, warnings)))
+    return texts if len(texts) <= WARNINGS else (*texts[:WARNINGS], f"and {len(texts) - WARNINGS} more")
 
 
 def _fit_warning(text: str) -> str:
