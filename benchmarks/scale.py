@@ -16,7 +16,7 @@ apiVersion: task-resources.io/v1alpha1
 kind: TaskResourcePolicy
 metadata: {{name: project-{number}}}
 spec:
-  scope: {{project: project-{number:05}}}
+  scope: {scope}
   contact: "#project-{number}"
   container:
     defaultRequest: {{cpu: 500m, memory: 500Mi}}
@@ -30,8 +30,8 @@ def scale(*, rounds: int, seconds: float) -> str:
         bench = Bench(Path(directory))
         bench.make_certificates()
         one, many = bench.directory / "one", bench.directory / "many"
-        write_policies(one, 1)
-        write_policies(many, POLICIES)
+        write_platform_policy(one)
+        write_project_policies(many, POLICIES)
         with bench.webhook(one, name="1") as small:
             before = time.perf_counter()
             with bench.webhook(many, name=f"{POLICIES}") as large, generator_core():
@@ -39,12 +39,21 @@ def scale(*, rounds: int, seconds: float) -> str:
                 return f"{_play(small, large, rounds, seconds)}\n\n{start}"
 
 
-def write_policies(folder: Path, count: int) -> None:
+def write_platform_policy(folder: Path) -> None:
+    """One policy for everybody, so that the same pods are changed as by those of the projects."""
+    folder.mkdir()
+    (folder / "platform.yaml").write_text(_POLICY.format(number=0, scope="{}", gibibytes=4))
+
+
+def write_project_policies(folder: Path, count: int) -> None:
     """`count` policies, each of a project of its own, 500 to a file."""
     folder.mkdir()
     for first in range(0, count, _PER_FILE):
         numbers = range(first, min(first + _PER_FILE, count))
-        texts = [_POLICY.format(number=number, gibibytes=4 + number % 8) for number in numbers]
+        texts = [
+            _POLICY.format(number=number, scope=f"{{project: project-{number:05}}}", gibibytes=4 + number % 8)
+            for number in numbers
+        ]
         (folder / f"{first:05}.yaml").write_text("---\n".join(texts))
 
 
