@@ -157,7 +157,7 @@ class _StreamHandler(logging.Handler):
             text = _encode(line)
         else:
             level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
-            text = f"{_now()} {level}{record.getMessage()}{error and chr(10)}{error}".encode()
+            text = "\n".join([f"{_now()} {level}{record.getMessage()}", *([error] if error else [])]).encode()
         with suppress(OSError):
             self._stream.write(text + b"\n")
             self._stream.flush()

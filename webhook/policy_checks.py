@@ -50,16 +50,19 @@ class _Read:
         return any(error.path == text or error.path.startswith((text + ".", text + "[")) for error in self.errors)
 
 
-def read_policies(documents: Sequence[Document]) -> tuple[Policy, ...]:
-    """The policies that the documents hold; raises InvalidPolicies with every error of all of them."""
-    policies, errors = read_policies_and_errors(documents)
-    if errors:
-        raise InvalidPolicies(errors)
+def read_policies(documents: Sequence[Document], errors: Sequence[PolicyError] = ()) -> tuple[Policy, ...]:
+    """The policies that the documents hold.
+
+    Raises InvalidPolicies with every error of all of them, after those that were found already.
+    """
+    policies, more = _policies_and_errors(documents)
+    if errors or more:
+        raise InvalidPolicies([*errors, *more])
     return policies
 
 
-def read_policies_and_errors(documents: Sequence[Document]) -> tuple[tuple[Policy, ...], list[PolicyError]]:
-    """What `read_policies` gives and raises, both: policies only where nothing is wrong."""
+def _policies_and_errors(documents: Sequence[Document]) -> tuple[tuple[Policy, ...], list[PolicyError]]:
+    """Policies only where nothing is wrong."""
     errors: list[PolicyError] = []
     readable = []
     for document in documents:

@@ -31,8 +31,6 @@ Rule = Literal[
     "pod-level",  # R11
 ]
 
-MAXIMUM_RULES: frozenset[Rule] = frozenset({"maximum", "missing-limit", "pod-maximum", "pod-level"})
-
 NAMED_CONTAINERS = 4
 
 PLATFORM = Origin(policy="", scope="")  # a rule of Kubernetes or of the pod itself, no policy's

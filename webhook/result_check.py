@@ -20,10 +20,7 @@ def errors_of_ours(pod: Pod, containers: Sequence[ContainerResources]) -> list[F
     if pod.spec.resources is None:
         containers = [container for container in containers if container.reasons or container.renamed]
         # Without a pod level each container stands for itself, and the usual result is nobody's error.
-        for container in containers:
-            if amount_errors("", container.requests, container.limits):
-                break
-        else:
+        if not any(amount_errors("", container.requests, container.limits) for container in containers):
             return []
     found = errors(_pod(containers, _after, is_windows=pod.is_windows))
     if not found:

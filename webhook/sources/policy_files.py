@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from webhook.policy import PolicySet
-from webhook.policy_checks import read_policies_and_errors
+from webhook.policy_checks import read_policies
 from webhook.policy_document import Bare, Document, InvalidPolicies, PolicyError, path_text
 
 __all__ = ["InvalidPolicies", "PolicyError", "load_policies", "parse_policies"]
@@ -58,10 +58,7 @@ def load_policies(paths: Sequence[Path]) -> PolicySet:
             errors.append(PolicyError(str(path), 0, "", f"no policy files in this folder: use {', '.join(SUFFIXES)}"))
         elif not any(read[file.resolve()] for file in files):
             errors.append(PolicyError(str(path), 0, "", "no policy in it"))
-    policies, more = read_policies_and_errors(documents)
-    if errors or more:
-        raise InvalidPolicies([*errors, *more])
-    return PolicySet(policies)
+    return PolicySet(read_policies(documents, errors))
 
 
 def parse_policies(text: str, *, file: str) -> PolicySet:
@@ -69,10 +66,7 @@ def parse_policies(text: str, *, file: str) -> PolicySet:
     documents: list[Document] = []
     errors: list[PolicyError] = []
     _read_text(file, text, documents, errors)
-    policies, more = read_policies_and_errors(documents)
-    if errors or more:
-        raise InvalidPolicies([*errors, *more])
-    return PolicySet(policies)
+    return PolicySet(read_policies(documents, errors))
 
 
 def _files(path: Path) -> list[Path]:
