@@ -13,6 +13,8 @@ from webhook.decision import Decision, Endpoint
 from webhook.policy import PolicySet
 from webhook.snapshot import Snapshot
 from webhook.sources.policy_files import parse_policies
+from webhook.usage import QosClass, qos_class, stored_pod_level
+from webhook.validity import StoredPod
 
 Json = dict[str, Any]
 
@@ -112,6 +114,16 @@ def resources_after(pod: Json, *specs: str | Json, **request: Any) -> Json:
     spec = result["spec"]
     after = {c["name"]: c.get("resources", {}) for c in (*spec["containers"], *spec.get("initContainers", ()))}
     return after | ({"pod": spec["resources"]} if "resources" in spec else {})
+
+
+def qos_of(pod: StoredPod) -> QosClass:
+    """The class that the API server gives a pod that is stored so."""
+    containers = [(c.requests, c.limits) for c in (*pod.regular, *pod.init)]
+    if pod.pod_level is None:
+        return qos_class(containers)
+    init = [((c.requests, c.limits), c.is_sidecar) for c in pod.init]
+    typed = pod.pod_level.requests, pod.pod_level.limits
+    return qos_class(containers, stored_pod_level(typed, [(c.requests, c.limits) for c in pod.regular], init))
 
 
 def denial(pod: Json, *specs: str | Json, **request: Any) -> str:

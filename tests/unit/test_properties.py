@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, assume, event, given, note, settings
 from hypothesis import strategies as st
 
-from tests.unit.deciding import NAMESPACE, decided, policy_set
+from tests.unit.deciding import NAMESPACE, decided, policy_set, qos_of
 from tests.unit.strategies import filled_in, guaranteed_pods, nanos, pods, policies, resized
 from webhook.admission import patch_json
 from webhook.decision import Decision
@@ -19,7 +19,7 @@ from webhook.effective import EffectivePolicy
 from webhook.pod import Pod
 from webhook.projects import Scope
 from webhook.resource_names import COMPUTE
-from webhook.usage import pod_usage, qos_class, stored_pod_level
+from webhook.usage import pod_usage
 from webhook.validity import StoredPod, StoredResources, errors, stored
 
 Json = dict[str, Any]
@@ -57,15 +57,6 @@ def effective(spec: Json, pod: Json) -> EffectivePolicy:
 
 def all_containers(pod: Json) -> list[Json]:
     return [*pod["spec"]["containers"], *pod["spec"].get("initContainers", ())]
-
-
-def qos_of(pod: StoredPod) -> str:
-    containers = [(c.requests, c.limits) for c in (*pod.regular, *pod.init)]
-    if pod.pod_level is None:
-        return qos_class(containers)
-    init = [((c.requests, c.limits), c.is_sidecar) for c in pod.init]
-    typed = pod.pod_level.requests, pod.pod_level.limits
-    return qos_class(containers, stored_pod_level(typed, [(c.requests, c.limits) for c in pod.regular], init))
 
 
 @thorough

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.unit.deciding import qos_of
 from webhook.pod import Pod
 from webhook.quantity import InvalidQuantity
-from webhook.usage import QosClass, qos_class, stored_pod_level
 from webhook.validity import ANNOTATIONS_BYTES, FieldError, StoredPod, errors, stored
 
 Json = dict[str, Any]
@@ -25,15 +25,6 @@ def read(pod: Json) -> StoredPod:
 
 def paths(pod: Json, *, on_create: bool = True) -> list[str]:
     return sorted({error.path for error in errors(read(pod), on_create=on_create)})
-
-
-def qos_of(pod: StoredPod) -> QosClass:
-    containers = [(c.requests, c.limits) for c in (*pod.regular, *pod.init)]
-    if pod.pod_level is None:
-        return qos_class(containers)
-    init = [((c.requests, c.limits), c.is_sidecar) for c in pod.init]
-    typed = pod.pod_level.requests, pod.pod_level.limits
-    return qos_class(containers, stored_pod_level(typed, [(c.requests, c.limits) for c in pod.regular], init))
 
 
 @pytest.mark.parametrize("case", READABLE, ids=[case["id"] for case in READABLE])
