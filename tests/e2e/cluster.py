@@ -44,6 +44,7 @@ class Cluster:
         # The generated types ask for models; plain objects, which these methods take as well, read like manifests.
         self.core: Any = client.CoreV1Api(api)
         self.apps: Any = client.AppsV1Api(api)
+        self.batch: Any = client.BatchV1Api(api)
         self.registry: Any = client.AdmissionregistrationV1Api(api)
         self._numbers = count(1)
 
@@ -87,6 +88,22 @@ class Cluster:
     def pods(self, namespace: str) -> list[Json]:
         items: list[Json] = _answer(self.core.list_namespaced_pod, namespace).body["items"]
         return items
+
+    def node_of(self, namespace: str, name: str = "task") -> str:
+        """The node that the scheduler chose for the pod."""
+        where = eventually(lambda: self.stored(namespace, name)["spec"].get("nodeName"), f"{name} is on a node")
+        return str(where)
+
+    def reason_unplaced(self, namespace: str, name: str = "task") -> str:
+        """Why the scheduler found no node for the pod."""
+
+        def reason() -> str | None:
+            events = self.core.list_namespaced_event(
+                namespace, field_selector=f"reason=FailedScheduling,involvedObject.name={name}"
+            ).items
+            return events[0].message if events else None
+
+        return eventually(reason, f"an event that says why {name} is on no node")
 
     def audit_annotations(self, namespace: str) -> dict[str, str]:
         """What the API server's audit log says beside the first creation of a pod in this namespace."""

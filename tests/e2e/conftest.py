@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.cluster import Cluster, connected
-from tests.e2e.control_plane import NODE, ControlPlane, Programs, build, control_plane
+from tests.e2e.control_plane import ControlPlane, Programs, build, control_plane
+from tests.e2e.nodes import create_nodes
 from tests.e2e.pods import LIMITS, pod
 from tests.e2e.registration import MUTATING, register
 from tests.e2e.service import Certificates, Service, make_certificates, serving
@@ -18,12 +19,6 @@ REJECTIONS = "apiserver_admission_webhook_rejection_count{"
 
 PROGRAMS = pytest.StashKey[Programs]()
 HERE = Path(__file__).parent
-
-# There is no kubelet: the node is what one would say of it.
-NODE_STATUS = {
-    "allocatable": {"cpu": "64", "memory": "512Gi", "pods": "500"},
-    "declaredFeatures": ["InPlacePodLevelResourcesVerticalScaling"],
-}
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -56,7 +51,7 @@ def cluster(plane: ControlPlane, service: Service) -> Iterator[Cluster]:
     """A cluster in which the webhook is registered."""
     with connected(plane) as api:
         cluster = Cluster(plane, service, api)
-        cluster.core.create_node({"metadata": {"name": NODE}, "status": NODE_STATUS})
+        create_nodes(cluster.core)
         register(cluster, service)
         yield cluster
         assert_no_bug_was_seen(cluster)

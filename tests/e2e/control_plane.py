@@ -1,7 +1,8 @@
-"""A Kubernetes control plane of processes on loopback: etcd, kube-apiserver, kube-controller-manager; no nodes.
+"""A Kubernetes control plane of processes on loopback: etcd, kube-apiserver, kube-controller-manager, kube-scheduler.
 
 The API server authorizes by RBAC and Node, restricts nodes as in a real cluster, and writes an audit log. The
-controller manager runs the controllers that make pods of Deployments, each by its own service account.
+controller manager runs the controllers that make pods of Deployments, Jobs and DaemonSets, each by its own service
+account. The scheduler places the pods that name it; no kubelet then runs them.
 """
 
 import json
@@ -10,9 +11,9 @@ import ssl
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -34,8 +35,14 @@ USERS = {
     "admin": ("admin", ("system:masters",)),
     "node": (f"system:node:{NODE}", ("system:nodes",)),
     "kube-controller-manager": ("system:kube-controller-manager", ()),
+    "kube-scheduler": ("system:kube-scheduler", ()),
 }
-CONTROLLERS = "deployment-controller,replicaset-controller"
+CONTROLLERS = "deployment-controller,replicaset-controller,job-controller,daemonset-controller"
+
+# A pod that does not name it stays as it was created: most tests compare pods, which should not change meanwhile.
+SCHEDULER = "e2e-scheduler"
+
+RESTRICTED_NODES = ("NodeRestriction",)
 
 AUDIT_POLICY: Json = {
     "apiVersion": "audit.k8s.io/v1",
@@ -63,11 +70,18 @@ class Programs:
 class ControlPlane:
     """A running control plane: where it answers, and what speaks to it."""
 
-    url: str
-    ca: Path
-    audit_log: Path
     programs: Programs
     folder: Path
+    url: str
+    etcd_url: str
+
+    @property
+    def ca(self) -> Path:
+        return self.folder / "apiserver.crt"
+
+    @property
+    def audit_log(self) -> Path:
+        return self.folder / "audit.log"
 
     def token(self, user: str) -> str:
         return f"{user}-token"
@@ -113,20 +127,29 @@ def build() -> Programs:
 @contextmanager
 def control_plane(programs: Programs, folder: Path) -> Iterator[ControlPlane]:
     """A control plane that is ready for requests; ended at the end."""
-    api_port, etcd_port, etcd_peer_port = free_ports(3)
-    plane = ControlPlane(
-        f"https://127.0.0.1:{api_port}", folder / "apiserver.crt", folder / "audit.log", programs, folder
-    )
+    port, etcd_port = free_ports(2)
+    plane = ControlPlane(programs, folder, f"https://127.0.0.1:{port}", f"http://127.0.0.1:{etcd_port}")
     with ExitStack() as processes:
-        processes.enter_context(_etcd(plane, etcd_port, etcd_peer_port))
-        processes.enter_context(_api_server(plane, etcd_port))
+        processes.enter_context(_etcd(plane))
+        processes.enter_context(_api_server(plane, RESTRICTED_NODES))
         processes.enter_context(_controller_manager(plane))
+        processes.enter_context(_scheduler(plane))
         yield plane
 
 
 @contextmanager
-def _etcd(plane: ControlPlane, port: int, peer_port: int) -> Iterator[None]:
-    client, peer = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{peer_port}"
+def another_api_server(plane: ControlPlane, folder: Path, plugins: Sequence[str]) -> Iterator[ControlPlane]:
+    """One more API server of the same cluster, with these admission plugins, too; ended at the end."""
+    (port,) = free_ports(1)
+    another = replace(plane, folder=folder, url=f"https://127.0.0.1:{port}")
+    with _api_server(another, (*RESTRICTED_NODES, *plugins)):
+        yield another
+
+
+@contextmanager
+def _etcd(plane: ControlPlane) -> Iterator[None]:
+    (peer_port,) = free_ports(1)
+    client, peer = plane.etcd_url, f"http://127.0.0.1:{peer_port}"
     command = [
         plane.programs["etcd"],
         f"--data-dir={plane.folder / 'etcd'}",
@@ -137,12 +160,12 @@ def _etcd(plane: ControlPlane, port: int, peer_port: int) -> Iterator[None]:
         f"--initial-cluster=default={peer}",
         "--unsafe-no-fsync",  # nothing here outlives the session
     ]
-    with running(command, plane.folder / "etcd.log", is_ready=lambda: is_listening(port)):
+    with running(command, plane.folder / "etcd.log", is_ready=lambda: is_listening(_port(client))):
         yield
 
 
 @contextmanager
-def _api_server(plane: ControlPlane, etcd_port: int) -> Iterator[None]:
+def _api_server(plane: ControlPlane, plugins: Sequence[str]) -> Iterator[None]:
     folder = plane.folder
     service_account_key = folder / "service-account.key"
     service_account_key.write_bytes(_private_key())
@@ -155,9 +178,9 @@ def _api_server(plane: ControlPlane, etcd_port: int) -> Iterator[None]:
     plane.audit_log.touch()
     command = [
         plane.programs["kube-apiserver"],
-        f"--etcd-servers=http://127.0.0.1:{etcd_port}",
+        f"--etcd-servers={plane.etcd_url}",
         "--bind-address=127.0.0.1",
-        f"--secure-port={plane.url.rpartition(':')[2]}",
+        f"--secure-port={_port(plane.url)}",
         f"--cert-dir={folder}",
         f"--service-account-key-file={service_account_key}",
         f"--service-account-signing-key-file={service_account_key}",
@@ -165,7 +188,7 @@ def _api_server(plane: ControlPlane, etcd_port: int) -> Iterator[None]:
         "--service-cluster-ip-range=10.0.0.0/24",
         f"--token-auth-file={tokens}",
         "--authorization-mode=Node,RBAC",
-        "--enable-admission-plugins=NodeRestriction",
+        f"--enable-admission-plugins={','.join(plugins)}",
         "--disable-admission-plugins=ServiceAccount",  # its token controller is not run
         "--allow-privileged=true",
         f"--audit-policy-file={audit_policy}",
@@ -190,6 +213,36 @@ def _controller_manager(plane: ControlPlane) -> Iterator[None]:
     ]
     with running(command, plane.folder / "kube-controller-manager.log", is_ready=lambda: is_listening(port)):
         yield
+
+
+@contextmanager
+def _scheduler(plane: ControlPlane) -> Iterator[None]:
+    (port,) = free_ports(1)
+    config = plane.folder / "kube-scheduler.yaml"
+    config.write_text(
+        yaml.safe_dump(
+            {
+                "apiVersion": "kubescheduler.config.k8s.io/v1",
+                "kind": "KubeSchedulerConfiguration",
+                "clientConnection": {"kubeconfig": str(plane.kubeconfig("kube-scheduler"))},
+                "leaderElection": {"leaderElect": False},
+                "profiles": [{"schedulerName": SCHEDULER}],
+            }
+        )
+    )
+    command = [
+        plane.programs["kube-scheduler"],
+        f"--config={config}",
+        "--bind-address=127.0.0.1",
+        f"--secure-port={port}",
+        f"--cert-dir={plane.folder / 'kube-scheduler'}",
+    ]
+    with running(command, plane.folder / "kube-scheduler.log", is_ready=lambda: is_listening(port)):
+        yield
+
+
+def _port(url: str) -> int:
+    return int(url.rpartition(":")[2])
 
 
 def _private_key() -> bytes:
