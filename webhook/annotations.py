@@ -6,6 +6,7 @@ is an error that names the annotation, the offending part and what is accepted.
 
 from collections.abc import Mapping, Sequence, Set
 from functools import lru_cache
+from typing import Literal
 
 import msgspec
 
@@ -25,6 +26,10 @@ LIMITS = "task-resources.io/limits"
 NAMED_REQUESTS = "requests.task-resources.io/"
 NAMED_LIMITS = "limits.task-resources.io/"
 PRIMARY_CONTAINER = "task-resources.io/primary-container"
+ACCELERATOR = "task-resources.io/accelerator"
+ACCELERATOR_PARTITION = "task-resources.io/accelerator-partition"
+SHARED_MEMORY = "task-resources.io/shared-memory"
+INTERRUPTIBLE = "task-resources.io/interruptible"
 APPLIED = "task-resources.io/applied"
 
 OURS = "task-resources.io/"
@@ -33,12 +38,17 @@ KNOWN = frozenset(
         REQUESTS,
         LIMITS,
         PRIMARY_CONTAINER,
+        ACCELERATOR,
+        ACCELERATOR_PARTITION,
+        SHARED_MEMORY,
+        INTERRUPTIBLE,
         APPLIED,
     }
 )
 
 FLYTE_PRIMARY_CONTAINER = "primary_container_name"
 KUBECTL_DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
+FLYTE_INTERRUPTIBLE = "interruptible"  # a label
 
 TEXT_LENGTH = 4096
 SYNTAX = "cpu=2,memory=4Gi,gpu=1"
@@ -57,6 +67,23 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 NOTHING_ASKED = Asked()
+
+
+class AskedPlacement(msgspec.Struct, frozen=True, gc=False):
+    """Where the pod wants to run, as far as its annotations say; None where they do not.
+
+    `shared_memory` is a size, or True for one without a bound of its own.
+    """
+
+    accelerator: str | None = None
+    partition: str | None = None
+    shared_memory: Quantity | Literal[True] | None = None
+    is_interruptible: bool = False
+    errors: tuple[str, ...] = ()
+
+
+NOTHING_PLACED = AskedPlacement()
+_INTERRUPTIBLE = AskedPlacement(is_interruptible=True)
 
 
 def primary_container(pod: Pod) -> tuple[str, str | None]:
@@ -101,6 +128,43 @@ def asked_resources(pod: Pod, primary: str, aliases: Mapping[str, str]) -> Asked
     if pod.is_windows:
         reader.drop_hugepages()
     return Asked(reader.requests, reader.limits, tuple(reader.errors), tuple(reader.warnings))
+
+
+def asked_placement(pod: Pod) -> AskedPlacement:
+    """What the pod's annotations ask of its node, and of `/dev/shm` (section 2)."""
+    annotations = pod.annotations
+    accelerator, partition = annotations.get(ACCELERATOR), annotations.get(ACCELERATOR_PARTITION)
+    shared_memory, interruptible = annotations.get(SHARED_MEMORY), annotations.get(INTERRUPTIBLE)
+    if accelerator is partition is shared_memory is interruptible is None:
+        return _INTERRUPTIBLE if pod.labels.get(FLYTE_INTERRUPTIBLE) == "true" else NOTHING_PLACED
+    errors: list[str] = []
+    is_interruptible = pod.labels.get(FLYTE_INTERRUPTIBLE) == "true"
+    if interruptible is not None:
+        is_interruptible = interruptible == "true"
+        if interruptible not in ("true", "false"):
+            errors.append(f'annotation {INTERRUPTIBLE}: "{interruptible[:80]}" is not accepted: use true or false')
+    return AskedPlacement(
+        accelerator,
+        partition,
+        None if shared_memory is None else _shared_memory(shared_memory, errors),
+        is_interruptible,
+        tuple(errors),
+    )
+
+
+def _shared_memory(text: str, errors: list[str]) -> Quantity | Literal[True] | None:
+    if text in ("true", "false"):
+        return True if text == "true" else None
+    try:
+        size = parse_strict_quantity(text)
+    except InvalidQuantity:
+        size = None
+    if size:
+        return size.rounded_up(unit_nanos("memory"))
+    errors.append(
+        f'annotation {SHARED_MEMORY}: "{text[:80]}" is not accepted: use true, false or a quantity such as 1Gi'
+    )
+    return None
 
 
 class _Reader:

@@ -1,8 +1,8 @@
 """`decide`: the one place that joins the rules of sections 4, 5 and 7.
 
 Which rule lowered my cpu? The order is the one in `_decide_creation`: annotations (`annotations`), the pod level
-(`pod_level`), each container (`resources`), pod totals (`pod_totals`), the pod level again. Scheduling (section 6)
-has its place after them.
+(`pod_level`), each container (`resources`), pod totals (`pod_totals`), the pod level again. What a pod then asks for
+decides where it runs (`scheduling`, `shared_memory`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,10 @@ from webhook.annotations import (
     APPLIED,
     NOTHING,
     NOTHING_ASKED,
+    NOTHING_PLACED,
     PRIMARY_CONTAINER,
+    SHARED_MEMORY,
+    asked_placement,
     asked_resources,
     primary_container,
 )
@@ -26,7 +29,9 @@ from webhook.explain import (
     applied_again,
     applied_record,
     audit_annotations,
+    change_of_shared_memory,
     changes_of,
+    changes_of_placement,
     denial_message,
     fit_warnings,
     requested_before,
@@ -48,8 +53,10 @@ from webhook.resources import (
     Refusal,
     decide_container,
 )
-from webhook.result_check import caused_by_annotation, errors_of_ours
+from webhook.result_check import caused_by_annotation, errors_of_ours, placement_errors
 from webhook.review import Review
+from webhook.scheduling import Placement, decide_placement
+from webhook.shared_memory import SharedMemory, decide_shared_memory
 from webhook.validity import FieldError, annotations_fit
 
 Endpoint = Literal["mutate", "validate"]
@@ -85,12 +92,32 @@ SKIPPED = Decision("skipped")
 
 
 class _Ruling(msgspec.Struct):
-    """What the rules made of a pod: its containers, last its pod level, if any; refusals; what to write down."""
+    """What the rules made of a pod: its containers, last its pod level, if any; refusals; what to write down.
+
+    `placement` and `shared_memory` are None where nothing is said about them.
+    """
 
     containers: list[ContainerResources]
     case: Case
     warnings: Sequence[str] = ()
     primary: str | None = None
+    placement: Placement | None = None
+    shared_memory: SharedMemory | None = None
+
+    def changes(self) -> tuple[Change, ...]:
+        """Everything that was changed, one record each."""
+        touched = [container for container in self.containers if container.reasons or container.renamed]
+        changes = [change for container in touched for change in changes_of(container)]
+        if self.placement is not None and self.placement.additions:
+            changes += changes_of_placement(self.placement)
+        if self.shared_memory is not None:
+            changes.append(change_of_shared_memory(self.shared_memory))
+        return tuple(changes)
+
+    def errors(self, pod: Pod) -> list[FieldError]:
+        """What the API server would refuse of what was changed (R13)."""
+        errors = errors_of_ours(pod, self.containers)
+        return errors if self.placement is None else errors + placement_errors(pod, self.placement)
 
 
 def decide(
@@ -111,20 +138,19 @@ def decide(
     if mode == "Off" or (judging and mode != "Enforce"):
         return Decision("skipped", mode)
     case = Case(policy, deny=judging or policy.on_exceed.value == "Deny", judging=judging)
-    ruling = _decide_creation(pod, case) if is_creation else _decide_resize(pod, review.old_pod, case)
+    ruling = _decide_creation(review, pod, case) if is_creation else _decide_resize(pod, review.old_pod, case)
     if ruling.case.refusals:
         return _refused(ruling, policy_hash, scope)
-    touched = () if judging else [c for c in ruling.containers if c.reasons or c.renamed]
-    changes = tuple([change for container in touched for change in changes_of(container)])
+    changes = () if judging else ruling.changes()
     if not changes:
         return _unchanged(ruling, mode, policy_hash)
-    invalid = errors_of_ours(pod, ruling.containers)
+    invalid = ruling.errors(pod)
     if invalid:
         return _invalid(review, ruling, invalid, policy_hash, scope)
     return _changed(review, ruling, changes, policy_hash)
 
 
-def _decide_creation(pod: Pod, case: Case) -> _Ruling:
+def _decide_creation(review: Review, pod: Pod, case: Case) -> _Ruling:
     primary, error = primary_container(pod)
     regular = _containers(pod, primary)
     containers = regular if pod.spec.resources is None else [*regular, _pod_level(pod)]
@@ -154,7 +180,28 @@ def _decide_creation(pod: Pod, case: Case) -> _Ruling:
         write_pod_limits(pod_resources, regular)
         fit_into_pod_level(pod_resources, regular, case)
         write_pod_requests(pod_resources, regular)
-    return _Ruling(containers, case, asked.warnings, primary)
+    ruling = _Ruling(containers, case, asked.warnings, primary)
+    if not case.judging and not review.is_of_daemon_set:
+        _decide_placement(pod, ruling)
+    return ruling
+
+
+def _decide_placement(pod: Pod, ruling: _Ruling) -> None:
+    """Section 6. A DaemonSet's pods have none of it: the controller would make them anew, forever (G8)."""
+    asked, case = asked_placement(pod), ruling.case
+    if asked is NOTHING_PLACED and case.policy.scheduling is None:
+        return
+    case.refusals += [Refusal("annotation", text) for text in asked.errors]
+    placement = ruling.placement = decide_placement(pod, ruling.containers, asked, case)
+    warnings = placement.warnings
+    primary = next((container for container in ruling.containers if container.kind == "primary"), None)
+    if asked.shared_memory is not None and primary is not None:
+        if pod.is_windows:
+            warnings.append(f"annotation {SHARED_MEMORY}: Windows pods get no shared memory, it is ignored")
+        else:
+            ruling.shared_memory = decide_shared_memory(pod, primary, asked.shared_memory, case)
+    if warnings:
+        ruling.warnings = [*ruling.warnings, *warnings]
 
 
 def _decide_resize(pod: Pod, old: Pod | None, case: Case) -> _Ruling:
@@ -238,7 +285,9 @@ def _invalid(review: Review, ruling: _Ruling, found: Sequence[FieldError], polic
         ruling.case.refusals += [Refusal("annotation", f"as annotated, {error}") for error in annotated]
         return _refused(ruling, policy_hash, scope)
     judged = Case(policy, deny=True, judging=True)
-    as_it_came = _decide_resize(pod, review.old_pod, judged) if review.is_resize else _decide_creation(pod, judged)
+    as_it_came = (
+        _decide_resize(pod, review.old_pod, judged) if review.is_resize else _decide_creation(review, pod, judged)
+    )
     if judged.refusals:
         return replace(_refused(as_it_came, policy_hash, scope), invalid=tuple(map(str, found)))
     return replace(_unchanged(as_it_came, policy.mode.value, policy_hash), invalid=tuple(map(str, found)))
@@ -252,7 +301,7 @@ def _changed(review: Review, ruling: _Ruling, changes: tuple[Change, ...], polic
     record = applied_record(changes, policy_hash)
     if mode == "Enforce":
         annotations = {} if review.is_resize else _annotations(pod, ruling, changes, policy_hash, record)
-        operations = operations_of(pod, ruling.containers, annotations)
+        operations = operations_of(pod, ruling.containers, annotations, ruling.placement, ruling.shared_memory)
     warnings = [] if mode == "Audit" else [*warnings_of(changes, mode), *ruling.warnings]
     return Decision(
         "changed",
@@ -272,7 +321,7 @@ def _annotations(pod: Pod, ruling: _Ruling, changes: Sequence[Change], policy_ha
     earlier = given.get(APPLIED)
     written = {APPLIED: record}
     if earlier:
-        written[APPLIED] = applied_again(earlier, changes, policy_hash, ruling.containers)
+        written[APPLIED] = applied_again(earlier, changes, policy_hash, pod, ruling.containers)
     if ruling.primary and PRIMARY_CONTAINER not in given:
         written[PRIMARY_CONTAINER] = ruling.primary
     for key in (APPLIED, PRIMARY_CONTAINER):

@@ -6,42 +6,21 @@ What policies with a podSelector add for a single pod (P3) is worked out here, t
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Generic, Literal, TypeVar
+from typing import Literal
 
 from webhook.label_selector import LabelSelector
 from webhook.quantity import Quantity
 from webhook.resource_names import COMPUTE, is_extended, is_native, matches_glob
+from webhook.scheduling_rules import SchedulingRules
+from webhook.setting import Setting
 
 Mode = Literal["Enforce", "Warn", "Audit", "Off"]
 OnExceed = Literal["Cap", "Deny"]
 MissingLimit = Literal["Maximum", "Request", "Unset"]
 ResourceClaims = Literal["Allow", "Deny"]
 
-T = TypeVar("T")
-
 # How many different sets of matching podSelector policies are remembered for one namespace.
 REMEMBERED_SELECTIONS = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a value was written: policy name, its scope in words ("project flytesnacks"), file and line."""
-
-    policy: str
-    scope: str
-    file: str = ""
-    line: int = 0
-
-
-BUILT_IN = Origin(policy="built-in", scope="default")
-
-
-@dataclass(frozen=True, slots=True)
-class Setting(Generic[T]):
-    """A value of a policy and where it came from."""
-
-    value: T
-    origin: Origin = BUILT_IN
 
 
 Bound = Setting[Quantity]
@@ -126,6 +105,7 @@ class EffectivePolicy:
     pod_maximum: Maxima = Maxima()
     resource_claims: Setting[ResourceClaims] = Setting("Allow")
     aliases: Mapping[str, str] = field(default_factory=dict)
+    scheduling: SchedulingRules | None = None
     selections: "Selections | None" = None
     compute: tuple[ComputeRules, ...] = field(init=False, repr=False, compare=False)
 

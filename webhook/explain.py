@@ -1,13 +1,19 @@
 """Explaining a decision (section 8): change records, warnings, denials, the `applied` annotation, audit annotations."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
 
 from webhook.effective import EffectivePolicy, Mode
+from webhook.node_affinity import required_terms, requirement_text
+from webhook.pod import Pod
 from webhook.projects import Scope
 from webhook.quantity import Quantity
-from webhook.resources import ContainerResources, Reason, Refusal, Rule, Side
+from webhook.resources import ContainerResources, Reason, Refusal, Side
+from webhook.scheduling import Placement, PlacementField
+from webhook.shared_memory import MOUNT_PATH, VOLUME, SharedMemory
+from webhook.tolerations import toleration_text
 
 WARNING_CHARACTERS = 120
 WARNINGS = 10
@@ -15,17 +21,20 @@ DENIAL_BYTES = 900
 APPLIED_BYTES = 8 * 1024
 
 # Filling in what a pod leaves open is what it expects; nobody wants a warning for it (E3).
-SILENT_RULES: frozenset[Rule] = frozenset({"default", "missing-limit"})
+SILENT_RULES: frozenset[str] = frozenset({"default", "missing-limit", "scheduling-default", "not-interruptible"})
 
 ALIAS = Reason("alias")
 
 
 class Change(msgspec.Struct, frozen=True, rename={"before": "from", "after": "to"}, omit_defaults=True, gc=False):
-    """One value that was changed, and why (E1). `container` is None for the pod level; `to` is None for a removal."""
+    """One value that was changed, and why (E1). `container` is None for the pod; `to` is None for a removal.
+
+    What was added for scheduling has the field of the pod's spec as its side, and the resource that called for it.
+    """
 
     container: str | None
     resource: str
-    side: Side
+    side: Side | PlacementField | Literal["volumes"]
     before: str | None
     after: str | None
     rule: str
@@ -80,6 +89,39 @@ def changes_of(container: ContainerResources) -> list[Change]:
     return changes
 
 
+def changes_of_placement(placement: Placement) -> list[Change]:
+    """One record a toleration, a label of the node selector and a requirement of node affinity."""
+    return [
+        Change(
+            None,
+            cause.resource,
+            addition.field,
+            None,
+            addition.text,
+            cause.rule,
+            policy=cause.origin.policy,
+            scope=cause.origin.scope,
+        )
+        for addition in placement.additions
+        for cause in [addition.cause]
+    ]
+
+
+def change_of_shared_memory(shared_memory: SharedMemory) -> Change:
+    """The record of a volume for `/dev/shm`."""
+    size, asked = shared_memory.size, shared_memory.asked
+    after = "emptyDir Memory" if size is None else f"emptyDir Memory {size}"
+    return Change(
+        shared_memory.container.name,
+        "shared-memory",
+        "volumes",
+        None,
+        after,
+        "shared-memory",
+        None if asked is None else asked.text,
+    )
+
+
 def requested_before(container: ContainerResources, resource: str) -> Quantity | None:
     """The request the pod came with; an absent one beside a limit was that limit, but at the pod level."""
     before = container.before_requests.get(resource)
@@ -93,11 +135,22 @@ def warnings_of(changes: Sequence[Change], mode: Mode) -> list[str]:
     return [_warning(change, mode) for change in changes if change.rule not in SILENT_RULES]
 
 
+_ADDED = {
+    "tolerations": "toleration",
+    "nodeSelector": "node selector",
+    "nodeAffinity": "node affinity",
+    "volumes": MOUNT_PATH,
+}
+
+
 def _warning(change: Change, mode: Mode) -> str:
     rule, before, after = change.rule, change.before, change.after
     would = "would be " if mode == "Warn" else ""
     why = rule if change.asked is None else f"asked {change.asked}, {rule}"
     policy = f", policy {change.policy}" if change.policy else ""
+    if change.side in _ADDED:
+        why = f"asks for {change.resource}" if rule == "resource" else why
+        return f"{change.container or 'pod'}: {_ADDED[change.side]} {after} {would}added ({why}{policy})"
     what = f"{change.container or 'pod'}: {change.side}.{change.resource} {would}"
     if rule == "alias":
         return f"{what}written for its alias ({why})"
@@ -174,10 +227,10 @@ def applied_record(changes: tuple[Change, ...], policy_hash: str) -> str:
 
 
 def applied_again(
-    earlier: str, changes: Sequence[Change], policy_hash: str, containers: Sequence[ContainerResources]
+    earlier: str, changes: Sequence[Change], policy_hash: str, pod: Pod, containers: Sequence[ContainerResources]
 ) -> str:
     """The same, with the records of an earlier review whose value still is the pod's before it."""
-    kept = _still_true(earlier, changes, containers)
+    kept = _still_true(earlier, changes, pod, containers)
     return _bounded(policy_hash, (*kept, *changes), len(changes))
 
 
@@ -191,21 +244,42 @@ def _bounded(policy_hash: str, records: tuple[Change, ...], new: int) -> str:
         count = min(count - 1, count * APPLIED_BYTES // len(text))
 
 
-def _still_true(earlier: str, changes: Sequence[Change], containers: Sequence[ContainerResources]) -> list[Change]:
+def _still_true(
+    earlier: str, changes: Sequence[Change], pod: Pod, containers: Sequence[ContainerResources]
+) -> list[Change]:
     if len(earlier) > APPLIED_BYTES:
         return []
     try:
         applied = msgspec.json.decode(earlier, type=Applied)
     except (msgspec.DecodeError, UnicodeError):
         return []  # anybody may write the annotation; it is information, never evidence
-    superseded = {(change.container, change.resource, change.side) for change in changes}
+    superseded = {(change.container, change.resource, change.side) for change in changes if change.side not in _ADDED}
     by_name = {None if c.kind == "pod" else c.name: c for c in containers}
+    present = _present(pod)
     return [
         change
         for change in applied.changes
-        if (change.container, change.resource, change.side) not in superseded
-        and _is_current(change, by_name.get(change.container))
+        if (
+            (change.container, change.side, None if change.side == "volumes" else change.after) in present
+            if change.side in _ADDED
+            else (change.container, change.resource, change.side) not in superseded
+            and _is_current(change, by_name.get(change.container))
+        )
     ]
+
+
+def _present(pod: Pod) -> set[tuple[str | None, str, str | None]]:
+    """Container, field and text of all that scheduling may have added, as records have it; a volume by its name."""
+    spec = pod.spec
+    found: list[tuple[str | None, str, str | None]] = [
+        (None, "tolerations", toleration_text(toleration)) for toleration in spec.tolerations or ()
+    ]
+    found += [(None, "nodeSelector", f"{key}={value}") for key, value in (spec.node_selector or {}).items()]
+    for term in required_terms(pod):
+        found += [(None, "nodeAffinity", requirement_text(each)) for each in term.match_expressions or ()]
+    for container in spec.containers or ():
+        found += [(container.name, "volumes", None) for mount in container.volume_mounts or () if mount.name == VOLUME]
+    return set(found)
 
 
 def _is_current(change: Change, container: ContainerResources | None) -> bool:

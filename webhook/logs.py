@@ -120,7 +120,7 @@ def _text(line: _Line, changed: Sequence[Change]) -> bytes:
     mode = f" (mode {line.mode}: nothing is enforced)" if line.mode not in ("", "Enforce") else ""
     what = f"{line.endpoint} {line.namespace}/{line.pod} {line.outcome}{mode} in {line.duration_milliseconds} ms"
     changes = "".join(
-        f"\n    {change.container or 'pod'}: {change.side}.{change.resource} "
+        f"\n    {change.container or 'pod'}: {'.'.join(filter(None, (change.side, change.resource)))} "
         f"{change.before or 'unset'} → {change.after or 'unset'} ({change.rule})"
         for change in changed
     )

@@ -15,6 +15,8 @@ from typing import Any
 import msgspec
 import yaml
 
+from webhook.review import DAEMON_SET_CONTROLLER
+
 Json = dict[str, Any]
 
 # Where the pod (or its template) is in an object of each kind. Other groups have kinds of these names, too.
@@ -30,6 +32,9 @@ TEMPLATES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("batch", "CronJob"): ("spec", "jobTemplate", "spec", "template"),
 }
 OUR_ANNOTATIONS = "task-resources.io/"
+
+# What a patch changes in a pod's spec, beside its containers.
+PATCHED_FIELDS = ("resources", "tolerations", "nodeSelector", "affinity", "volumes")
 
 
 class UnusableInput(ValueError):
@@ -85,8 +90,7 @@ class Reviewable:
         if annotations != (template.get("metadata") or {}).get("annotations"):
             template["metadata"] = {**(template.get("metadata") or {}), "annotations": annotations}
         spec = template["spec"]
-        if "resources" in pod["spec"]:
-            spec["resources"] = pod["spec"]["resources"]
+        spec |= {field: pod["spec"][field] for field in PATCHED_FIELDS if field in pod["spec"]}
         for field in ("containers", "initContainers"):
             for own, reviewed in zip(spec.get(field) or (), pod["spec"].get(field) or (), strict=True):
                 _put_back(own, reviewed)
@@ -94,7 +98,9 @@ class Reviewable:
 
 
 def _put_back(container: Json, reviewed: Json) -> None:
-    """Gives a container the resources it has after the review, but no requests that are only filled in."""
+    """Gives a container what it has after the review, but no requests that are only filled in."""
+    if "volumeMounts" in reviewed:
+        container["volumeMounts"] = reviewed["volumeMounts"]
     filled_in = copy.deepcopy(container)
     _fill_in_requests(filled_in)
     if reviewed.get("resources") == filled_in.get("resources"):
@@ -203,7 +209,10 @@ def reviewable(source: str, document: Json, *, namespace: str | None = None) -> 
         return Reviewable(source, kind, place, name, document)
     where = f"{source}: {kind} {name}".rstrip()
     _mapping(where, document, "metadata")
-    body = _review_body(where, _pod(where, document, template, place), place, name if kind == "Pod" else "")
+    pod = _pod(where, document, template, place)
+    if kind == "DaemonSet":
+        pod["metadata"]["ownerReferences"] = [{"kind": kind, "name": name}]
+    body = _review_body(where, pod, place, name if kind == "Pod" else "")
     warnings = _misplaced_annotations(metadata, kind, name) if template else ()
     return Reviewable(source, kind, place, name, document, body, template, warnings=warnings)
 
@@ -281,12 +290,19 @@ def _review_body(where: str, pod: Json, namespace: str, name: str) -> bytes:
                 "namespace": namespace,
                 "name": name,
                 "operation": "CREATE",
-                "userInfo": {"username": "dry-run"},
+                "userInfo": {"username": _creator(pod)},
                 "object": pod,
                 "dryRun": True,
             },
         },
     )
+
+
+def _creator(pod: Json) -> str:
+    """Who would create the pod; matters for those of DaemonSets only."""
+    owners = pod["metadata"].get("ownerReferences")
+    kinds = [owner.get("kind") for owner in owners if isinstance(owner, dict)] if isinstance(owners, list) else []
+    return DAEMON_SET_CONTROLLER if "DaemonSet" in kinds else "dry-run"
 
 
 def _encoded(where: str, document: Json) -> bytes:

@@ -9,9 +9,15 @@ from typing import Any, Literal
 
 import msgspec
 
+from webhook.node_affinity import required_terms
 from webhook.pod import Pod, Quantities
 from webhook.quantity import Quantity
 from webhook.resources import ContainerResources, Side
+from webhook.scheduling import Placement
+from webhook.shared_memory import MOUNT_PATH, VOLUME, SharedMemory
+
+# The way from a pod's spec to the terms of its required node affinity.
+REQUIRED_TERMS = ("affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms")
 
 
 class Operation(msgspec.Struct, frozen=True, gc=False):
@@ -86,20 +92,75 @@ def _requests_of_their_own(container: ContainerResources, changed: Mapping[str, 
     }
 
 
-def annotation_operations(pod: Pod, annotations: Mapping[str, str]) -> list[Operation]:
-    """Adds annotations one by one, or the whole map where the pod has none."""
-    if not annotations:
+def placement_operations(pod: Pod, placement: Placement) -> list[Operation]:
+    """Adds tolerations, labels of the node selector and requirements; nothing that is there is moved or replaced."""
+    spec = pod.spec
+    return [
+        *_list_operations("/spec/tolerations", spec.tolerations, placement.tolerations),
+        *_map_operations("/spec/nodeSelector", spec.node_selector, placement.node_selector),
+        *_affinity_operations(pod, placement),
+    ]
+
+
+def _affinity_operations(pod: Pod, placement: Placement) -> list[Operation]:
+    if not placement.requirements:
         return []
-    if pod.metadata.annotations is None:
-        return [Operation("add", "/metadata/annotations", dict(annotations))]
-    return [Operation("add", f"/metadata/annotations/{escape(key)}", text) for key, text in annotations.items()]
+    terms = required_terms(pod)
+    if terms:
+        path = "/".join(["/spec", *REQUIRED_TERMS])
+        return [
+            operation
+            for index, added in placement.requirements.items()
+            for operation in _list_operations(f"{path}/{index}/matchExpressions", terms[index].match_expressions, added)
+        ]
+    affinity = pod.spec.affinity
+    node_affinity = affinity.node_affinity if affinity is not None else None
+    required = node_affinity.required if node_affinity is not None else None
+    depth = [affinity, node_affinity, required, None].index(None) + 1
+    value: Any = [{"matchExpressions": placement.requirements[0]}]
+    for key in reversed(REQUIRED_TERMS[depth:]):
+        value = {key: value}
+    return [Operation("add", "/".join(["/spec", *REQUIRED_TERMS[:depth]]), value)]
+
+
+def shared_memory_operations(pod: Pod, shared_memory: SharedMemory) -> list[Operation]:
+    """Adds the volume and its mount in the primary container."""
+    directory = {"medium": "Memory"} | ({} if shared_memory.size is None else {"sizeLimit": shared_memory.size.text})
+    volume, mount = {"name": VOLUME, "emptyDir": directory}, {"name": VOLUME, "mountPath": MOUNT_PATH}
+    path = f"{shared_memory.container.path}/volumeMounts"
+    return [
+        *_list_operations("/spec/volumes", pod.spec.volumes, [volume]),
+        *_list_operations(path, shared_memory.mounts, [mount]),
+    ]
+
+
+def _list_operations(path: str, given: Sequence[Any] | None, added: Sequence[Any]) -> list[Operation]:
+    """Appends to a list, or adds it where there is none."""
+    if given is None:
+        return [Operation("add", path, added)] if added else []
+    return [Operation("add", f"{path}/-", value) for value in added]
+
+
+def _map_operations(path: str, given: Mapping[str, Any] | None, added: Mapping[str, str]) -> list[Operation]:
+    """Adds keys one by one, or the whole map where there is none."""
+    if given is None:
+        return [Operation("add", path, dict(added))] if added else []
+    return [Operation("add", f"{path}/{escape(key)}", text) for key, text in added.items()]
 
 
 def operations_of(
-    pod: Pod, containers: Sequence[ContainerResources], annotations: Mapping[str, str]
+    pod: Pod,
+    containers: Sequence[ContainerResources],
+    annotations: Mapping[str, str],
+    placement: Placement | None = None,
+    shared_memory: SharedMemory | None = None,
 ) -> tuple[Operation, ...]:
-    """The whole patch: annotations first, then each container's resources, then the pod level's."""
-    operations = annotation_operations(pod, annotations)
+    """The whole patch: annotations first, then each container's resources, the pod level's, and where it runs."""
+    operations = _map_operations("/metadata/annotations", pod.metadata.annotations, annotations)
     for container in containers:
         operations += resource_operations(container)
+    if placement is not None:
+        operations += placement_operations(pod, placement)
+    if shared_memory is not None:
+        operations += shared_memory_operations(pod, shared_memory)
     return tuple(operations)

@@ -25,10 +25,16 @@ class Resources(_View, frozen=True):
     claims: list[ResourceClaim] | None = None
 
 
+class VolumeMount(_View, frozen=True):
+    name: str = ""
+    mount_path: str = ""
+
+
 class Container(_View, frozen=True):
     name: str = ""
     resources: Resources | None = None
     restart_policy: str | None = None
+    volume_mounts: list[VolumeMount] | None = None
 
     @property
     def is_sidecar(self) -> bool:
@@ -36,12 +42,51 @@ class Container(_View, frozen=True):
         return self.restart_policy == "Always"
 
 
-class Toleration(_View, frozen=True):
+class Toleration(_View, frozen=True, omit_defaults=True):
+    """Written to pods, too: a policy's toleration is one of these."""
+
     key: str | None = None
     operator: str | None = None
     value: str | None = None
     effect: str | None = None
     toleration_seconds: int | None = None
+
+
+class NodeRequirement(_View, frozen=True, omit_defaults=True):
+    """One requirement of a label (or field) of nodes; written to pods, too."""
+
+    key: str = ""
+    operator: str = ""
+    values: tuple[str, ...] | None = None
+
+
+class NodeSelectorTerm(_View, frozen=True):
+    """A node fits that meets all of it; one without any requirement fits no node."""
+
+    match_expressions: list[NodeRequirement] | None = None
+    match_fields: list[NodeRequirement] | None = None
+
+
+class NodeSelector(_View, frozen=True):
+    """A node fits that fits any of the terms."""
+
+    node_selector_terms: list[NodeSelectorTerm] | None = None
+
+
+class NodeAffinity(_View, frozen=True):
+    required_during_scheduling_ignored_during_execution: NodeSelector | None = None
+
+    @property
+    def required(self) -> NodeSelector | None:
+        return self.required_during_scheduling_ignored_during_execution
+
+
+class Affinity(_View, frozen=True):
+    node_affinity: NodeAffinity | None = None
+
+
+class Volume(_View, frozen=True):
+    name: str = ""
 
 
 class OperatingSystem(_View, frozen=True):
@@ -69,6 +114,9 @@ class PodSpec(_View, frozen=True):
     overhead: Quantities | None = None
     os: OperatingSystem | None = None
     tolerations: list[Toleration] | None = None
+    node_selector: dict[str, str] | None = None
+    affinity: Affinity | None = None
+    volumes: list[Volume] | None = None
     resource_claims: list[ResourceClaim] | None = None
 
 

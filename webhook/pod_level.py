@@ -7,10 +7,11 @@ DefaultPodLevelResources.
 
 from collections.abc import Callable, Mapping, Sequence
 
-from webhook.effective import Bound, Setting
+from webhook.effective import Bound
 from webhook.quantity import Quantity, quantity
 from webhook.resource_names import is_hugepages, unit_nanos
 from webhook.resources import Case, ContainerResources, PodLevel, Reason, Refusal, Side, lower, where_all
+from webhook.setting import Setting
 from webhook.usage import is_pod_level_resource, pod_usage
 
 

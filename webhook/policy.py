@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar, cast
 
+from msgspec import to_builtins
+
 from webhook.effective import (
     Bound,
     EffectivePolicy,
@@ -17,15 +19,15 @@ from webhook.effective import (
     MissingLimit,
     Mode,
     OnExceed,
-    Origin,
     ResourceClaims,
     Selections,
-    Setting,
 )
 from webhook.label_selector import LabelSelector
 from webhook.projects import Scope
 from webhook.quantity import Quantity
 from webhook.resource_names import COMPUTE, is_container_resource, matches_glob, unit_nanos
+from webhook.scheduling_rules import SchedulingSettings, merge_scheduling, scheduling_rules
+from webhook.setting import Origin, Setting
 
 BUILT_IN_ALIASES: Mapping[str, str] = {
     "mem": "memory",
@@ -106,6 +108,7 @@ class Policy:
     quota: Amounts = field(default_factory=dict)
     # By resource: its alias, from scheduling.resources.
     aliases: Mapping[str, Setting[str | None]] = field(default_factory=dict)
+    scheduling: SchedulingSettings = field(default_factory=dict)
 
     @property
     def origin(self) -> Origin:
@@ -124,6 +127,9 @@ class Policy:
             settings: Mapping[str, Setting[Any]] = getattr(self, part)
             if settings:
                 said[part] = {key: _plain(setting.value) for key, setting in settings.items()}
+        if self.scheduling:
+            # A list, because the order of resources counts.
+            said["scheduling"] = [[*path, to_builtins(setting.value)] for path, setting in self.scheduling.items()]
         return said
 
 
@@ -300,6 +306,7 @@ def _merge(policies: Sequence[Policy], aliases: Mapping[str, str]) -> EffectiveP
         maximum=_maxima([policy.maximum for policy in policies], aliases),
         pod_maximum=_maxima([policy.pod_maximum for policy in policies], aliases),
         aliases=aliases,
+        scheduling=scheduling_rules(merge_scheduling(policy.scheduling for policy in policies)),
     )
 
 

@@ -5,16 +5,26 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from webhook.effective import MissingLimit, Origin, Setting
+from pydantic import BaseModel
+
+from webhook.effective import MissingLimit
 from webhook.policy import BUILT_IN_ALIASES, Amounts, Choice, Policy, PolicyScope
 from webhook.policy_document import (
+    DeviceFields,
     Document,
     InvalidPolicies,
+    MatchExpression,
+    NodeRequirementFields,
+    PartitionFields,
     Path,
+    PlacingFields,
     PolicyError,
+    Scheduling,
     ScopeFields,
     Spec,
     TaskResourcePolicy,
+    TolerationFields,
+    WholeRequirementFields,
     path_text,
     read_document,
 )
@@ -29,6 +39,8 @@ from webhook.resource_names import (
     page_bytes,
     unit_nanos,
 )
+from webhook.scheduling_rules import SchedulingPath
+from webhook.setting import Origin, Setting
 
 T = TypeVar("T")
 
@@ -158,11 +170,7 @@ def _selector_errors(spec: Spec) -> Iterator[Finding]:
         return
     at: Path = ("spec", "scope", "podSelector", "matchExpressions")
     for index, expression in enumerate(selector.match_expressions or ()):
-        needs_values = expression.operator in ("In", "NotIn")
-        if needs_values and not expression.values:
-            yield (*at, index), f"{expression.operator} needs values: a list of at least one"
-        elif not needs_values and expression.values:
-            yield (*at, index, "values"), f"{expression.operator} has no values: leave them out"
+        yield from _operator_errors((*at, index), expression)
     # Pod labels belong to the pod's author, so these policies can only lower (P3).
     only = "a policy with a podSelector may set container, pod and contact only"
     for name in sorted(spec.model_fields_set - {"scope", "container", "pod", "contact"}):
@@ -174,6 +182,19 @@ def _selector_errors(spec: Spec) -> Iterator[Finding]:
         for key, amount in (amounts or {}).items():
             if amount is None:
                 yield ("spec", part, "max", key), "null is not accepted: a policy with a podSelector can only lower"
+
+
+def _operator_errors(
+    at: Path, requirement: MatchExpression | NodeRequirementFields | WholeRequirementFields
+) -> Iterator[Finding]:
+    operator, values = requirement.operator, requirement.values or []
+    match operator:
+        case "In" | "NotIn" if not values:
+            yield at, f"{operator} needs values: a list of at least one"
+        case "Exists" | "DoesNotExist" if values:
+            yield (*at, "values"), f"{operator} has no values: leave them out"
+        case "Gt" | "Lt" if len(values) != 1 or not values[0].isdigit():
+            yield at, f'{operator} needs one value, a whole number in quotes such as "8"'
 
 
 def _scheduling_errors(spec: Spec) -> Iterator[Finding]:
@@ -194,6 +215,60 @@ def _scheduling_errors(spec: Spec) -> Iterator[Finding]:
         resources.setdefault(entry.resource, index)
         if entry.alias is not None:
             aliases.setdefault(entry.alias, index)
+        yield from _toleration_list_errors((*at, "tolerations"), entry)
+        yield from _device_errors((*at, "device"), entry.device)
+        yield from _whole_errors((*at, "partition", "whole"), entry.partition)
+    if spec.scheduling is None:
+        return
+    at = ("spec", "scheduling")
+    interruptible, defaults = spec.scheduling.interruptible, spec.scheduling.defaults
+    if interruptible is not None:
+        yield from _toleration_list_errors((*at, "interruptible", "tolerations"), interruptible)
+        for field, requirement in (
+            ("requirement", interruptible.requirement),
+            ("otherwise", interruptible.otherwise),
+        ):
+            if requirement is not None:
+                yield from _operator_errors((*at, "interruptible", field), requirement)
+    if defaults is not None:
+        yield from _toleration_list_errors((*at, "defaults", "tolerations"), defaults)
+
+
+def _toleration_list_errors(at: Path, placing: PlacingFields) -> Iterator[Finding]:
+    for index, toleration in enumerate(placing.tolerations or ()):
+        yield from _toleration_errors((*at, index), toleration)
+
+
+def _toleration_errors(at: Path, toleration: TolerationFields, *, needs_key: bool = True) -> Iterator[Finding]:
+    """Source: kubernetes pkg/apis/core/validation/validation.go ValidateTolerations."""
+    if needs_key and toleration.key is None and toleration.operator != "Exists":
+        yield at, "without a key the operator must be Exists: it is every taint"
+    if toleration.operator == "Exists" and toleration.value:
+        yield (*at, "value"), "Exists has no value: leave it out"
+    if toleration.toleration_seconds is not None and toleration.effect != "NoExecute":
+        yield (*at, "tolerationSeconds"), "tolerationSeconds are accepted with the effect NoExecute only"
+
+
+def _device_errors(at: Path, device: DeviceFields | None) -> Iterator[Finding]:
+    if device is None:
+        return
+    seen: dict[str, str] = {}
+    for name in device.names or ():
+        first = seen.setdefault(name.lower(), name)
+        if first != name:
+            yield (*at, "names", name), f"{first} and {name} are one name: case does not count"
+    if device.allowed == []:
+        yield (*at, "allowed"), "an empty list allows none: list at least one, or write null for every device"
+
+
+def _whole_errors(at: Path, partition: PartitionFields | None) -> Iterator[Finding]:
+    whole = partition.whole if partition is not None else None
+    if whole is None:
+        return
+    if whole.requirement is not None:
+        yield from _operator_errors((*at, "requirement"), whole.requirement)
+    if whole.toleration is not None:
+        yield from _toleration_errors((*at, "toleration"), whole.toleration, needs_key=False)
 
 
 def _default_errors(
@@ -378,7 +453,7 @@ def _policy(document: Document, fields: TaskResourcePolicy) -> Policy:
     elif "missing_limit" in spec.model_fields_set:
         missing_limit = dict.fromkeys(COMPUTE, setting(spec.missing_limit, "missingLimit"))
 
-    entries = (spec.scheduling.resources if spec.scheduling is not None else None) or ()
+    values = [(path, setting(value, "scheduling", *at)) for at, path, value in _scheduling_values(spec.scheduling)]
     amounts: dict[str, Amounts] = {}
     if container is not None:
         amounts = {
@@ -397,10 +472,46 @@ def _policy(document: Document, fields: TaskResourcePolicy) -> Policy:
         choices=choices,
         missing_limit=missing_limit,
         quota=settings(spec.quota, "quota"),
-        aliases={
-            entry.resource: setting(entry.alias, "scheduling", "resources", index, "alias")
-            for index, entry in enumerate(entries)
-            if "alias" in entry.model_fields_set
-        },
+        aliases={path[1]: said for path, said in values if path[2:] == ALIAS},
+        scheduling={path: said for path, said in values if path[2:] != ALIAS},
         **amounts,
     )
+
+
+# The end of an entry's path: aliases are in force before anything is merged.
+ALIAS = ("alias",)
+
+
+def _scheduling_values(fields: Scheduling | None) -> Iterator[tuple[Path, SchedulingPath, Any]]:
+    """Each value with its place in the document, and the path by which it is merged."""
+    if fields is None:
+        return
+    for index, entry in enumerate(fields.resources or ()):
+        yield from _placed_values(entry, ("resources", index), ("resources", entry.resource))
+    if fields.interruptible is not None:
+        yield from _placed_values(fields.interruptible, ("interruptible",), ("interruptible",))
+    if fields.defaults is not None:
+        yield from _placed_values(fields.defaults, ("defaults",), ("defaults",))
+
+
+def _placed_values(fields: BaseModel, at: Path, to: SchedulingPath) -> Iterator[tuple[Path, SchedulingPath, Any]]:
+    """Fields within fields and maps by key are values of their own; lists, tolerations and requirements are whole."""
+    for name, information in type(fields).model_fields.items():
+        if name not in fields.model_fields_set:
+            continue
+        value, key = getattr(fields, name), information.alias or name
+        match value:
+            case TolerationFields():
+                yield (*at, key), (*to, key), value.toleration()
+            case NodeRequirementFields() | WholeRequirementFields():
+                yield (*at, key), (*to, key), value.requirement()
+            case BaseModel():
+                yield from _placed_values(value, (*at, key), (*to, key))
+            case dict():
+                for part, said in value.items():
+                    yield (*at, key, part), (*to, key, part.lower() if key == "names" else part), said
+            case list():
+                items = [item.toleration() if isinstance(item, TolerationFields) else item for item in value]
+                yield (*at, key), (*to, key), tuple(items)
+            case _:
+                yield (*at, key), (*to, key), value

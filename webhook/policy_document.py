@@ -31,8 +31,10 @@ from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, core_sc
 
 from webhook.effective import MissingLimit, Mode, OnExceed, ResourceClaims
 from webhook.label_selector import LabelSelector, Operator, Requirement
+from webhook.pod import NodeRequirement, Toleration
 from webhook.quantity import InvalidQuantity, Quantity, parse_strict_quantity
 from webhook.resource_names import HUGEPAGES, is_qualified_name
+from webhook.scheduling_rules import Reserved
 
 API_VERSION = "task-resources.io/v1alpha1"
 KIND = "TaskResourcePolicy"
@@ -222,6 +224,19 @@ LabelValue = Annotated[
     ),
     _schema(f"({_LABEL_VALUE})?", 63),
 ]
+# A device or a part of one is something: its label has a value.
+DeviceValue = Annotated[
+    Text,
+    AfterValidator(
+        _matching(_LABEL_VALUE, 63, "value of a label on nodes: use letters, digits, -, _ and ., at most 63 characters")
+    ),
+    _schema(_LABEL_VALUE, 63),
+]
+DeviceName = Annotated[
+    Text,
+    AfterValidator(_matching(r"\S([^\x00-\x1f\x7f]*\S)?", 63, "name: use 1 to 63 characters, no space at the ends")),
+    _schema(r"\S([^\x00-\x1f\x7f]*\S)?", 63),
+]
 Contact = Annotated[
     Text,
     # It goes into denials of at most 900 bytes, with what was asked and what is allowed (E7).
@@ -254,6 +269,15 @@ Amount = Annotated[
         }
     ),
 ]
+
+
+def _seconds(value: object) -> int:
+    if not isinstance(value, Bare) or not re.fullmatch(r"0|[1-9][0-9]{0,17}", value):
+        raise _refusal(f"{_shape(value)} is not accepted: use whole seconds, 0 or more, without quotes")
+    return int(value)
+
+
+Seconds = Annotated[int, PlainValidator(_seconds), WithJsonSchema({"type": "integer", "minimum": 0})]
 
 
 class _NotNull:
@@ -333,17 +357,113 @@ class PodFields(_Strict):
     )
 
 
-class ScheduledResource(_Strict):
-    """What a resource is called."""
+Effect = Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
+NodeOperator = Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]
 
-    resource: Text = Field(description="The exact name of a resource, such as nvidia.com/gpu.")
+
+class TolerationFields(_Strict):
+    """A toleration, in the words of a pod's spec."""
+
+    key: Given[LabelKey] = Field(None, description="The taint's key; without one, every taint (operator Exists).")
+    operator: Annotated[Given[Literal["Exists", "Equal"]], BeforeValidator(_word)] = Field(
+        None, description="Equal by default."
+    )
+    value: Given[LabelValue] = None
+    effect: Annotated[Given[Effect], BeforeValidator(_word)] = Field(None, description="Every effect by default.")
+    toleration_seconds: Given[Seconds] = Field(None, description="For NoExecute: how long; forever by default.")
+
+    def toleration(self) -> Toleration:
+        return Toleration(self.key, self.operator, self.value, self.effect, self.toleration_seconds)
+
+
+class NodeRequirementFields(_Strict):
+    """A requirement of nodes' labels, in the words of node affinity."""
+
+    key: LabelKey
+    operator: Annotated[NodeOperator, BeforeValidator(_word)]
+    values: Given[list[LabelValue]] = None
+
+    def requirement(self) -> NodeRequirement:
+        return NodeRequirement(self.key, self.operator, tuple(self.values) if self.values else None)
+
+
+class WholeRequirementFields(_Strict):
+    """The same, about the partition's label where it has no key."""
+
+    key: Given[LabelKey] = None
+    operator: Annotated[NodeOperator, BeforeValidator(_word)]
+    values: Given[list[LabelValue]] = None
+
+    def requirement(self) -> NodeRequirement:
+        return NodeRequirement(self.key or "", self.operator, tuple(self.values) if self.values else None)
+
+
+class PlacingFields(_Strict):
+    """Tolerations and labels of nodes."""
+
+    tolerations: list[TolerationFields] | None = Field(
+        None, description="Added to pods, but for what they tolerate already; null lifts inherited ones."
+    )
+    node_selector: Given[dict[LabelKey, LabelValue | None]] = Field(
+        None, description="Labels of the nodes; null lifts an inherited one."
+    )
+
+
+class DeviceFields(_Strict):
+    """Which kinds of a device there are, by a label of the nodes."""
+
+    label: LabelKey | None = Field(None, description="The label of nodes that says which device they have.")
+    names: Given[dict[DeviceName, DeviceValue | None]] = Field(
+        None, description="Names that annotations may use, in any case, for values of the label."
+    )
+    allowed: list[DeviceValue] | None = Field(
+        None, description="The devices that may be used, by value or name; every one by default."
+    )
+
+
+class WholeFields(_Strict):
+    """What a pod gets that wants a whole device."""
+
+    requirement: WholeRequirementFields | None = Field(
+        None, description="By default that nodes do not have the partition's label."
+    )
+    toleration: TolerationFields | None = Field(None, description="Without a key it is about the partition's label.")
+
+
+class PartitionFields(_Strict):
+    """Which parts of a device there are, by a label of the nodes."""
+
+    label: LabelKey | None = Field(None, description="The label of nodes that says how their devices are partitioned.")
+    whole: Given[WholeFields] = None
+
+
+class ScheduledResource(PlacingFields):
+    """What pods get that ask for a resource."""
+
+    resource: Text = Field(
+        description="A resource such as nvidia.com/gpu, or a glob of extended resources such as nvidia.com/mig-*."
+    )
     alias: Alias | None = Field(None, description="A short name for it, in annotations, pods and policies.")
+    reserved: Annotated[Reserved | None, BeforeValidator(_word)] = Field(
+        None, description="What happens to other pods that tolerate its taints: Off (default), Warn or Deny."
+    )
+    device: Given[DeviceFields] = None
+    partition: Given[PartitionFields] = None
+
+
+class InterruptibleFields(PlacingFields):
+    """What pods get that may be interrupted, and what the others get."""
+
+    requirement: NodeRequirementFields | None = Field(None, description="Required of an interruptible pod's node.")
+    otherwise: NodeRequirementFields | None = Field(None, description="Required of any other pod's node.")
 
 
 class Scheduling(_Strict):
-    """How pods that ask for a resource are placed. Aliases are all of it so far."""
+    """Where pods are scheduled."""
 
     resources: Given[list[ScheduledResource]] = None
+    interruptible: Given[InterruptibleFields] = None
+    defaults: Given[PlacingFields] = Field(None, description="For every pod; its own node selector wins.")
 
 
 def _form(value: object) -> str:

@@ -5,11 +5,14 @@ Nothing here is an error. `policy check` looks at every scope that the policies 
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 
-from webhook.effective import Bound, EffectivePolicy, Origin, Setting
+from webhook.effective import Bound, EffectivePolicy
 from webhook.policy import FIELDS, Policy, PolicySet, aliases_in_force, compile_policies, merge_policies
 from webhook.projects import ProjectRule, Scope
 from webhook.resource_names import COMPUTE, is_container_resource
+from webhook.scheduling_rules import ScheduledResource, SchedulingRules, SchedulingSettings, merge_scheduling
+from webhook.setting import Origin, Setting
 
 # So many scopes are named in one warning.
 NAMED_SCOPES = 3
@@ -71,6 +74,7 @@ def _of_scope(policies: tuple[Policy, ...]) -> Iterator[Finding]:
     yield from _request_above_limit(merged.fitted())
     yield from _absent_limits(merged)
     yield from _selected(policies, merged)
+    yield from _scheduling(policies, merged.scheduling)
 
 
 def _unused_keys(policies: tuple[Policy, ...]) -> Iterator[Finding]:
@@ -160,3 +164,36 @@ def _selected(policies: tuple[Policy, ...], merged: EffectivePolicy) -> Iterator
                         setting.origin,
                         f"{field}.{key} null has no effect: a policy with a podSelector can only lower",
                     )
+
+
+def _scheduling(policies: tuple[Policy, ...], rules: SchedulingRules | None) -> Iterator[Finding]:
+    if rules is None:
+        return
+    yield from _labels_missing(merge_scheduling(policy.scheduling for policy in policies), rules)
+    for rule in rules.resources:
+        reserved = rule.reserved
+        if reserved.value != "Off" and not any(toleration.key for toleration in rule.placing.tolerations.value):
+            text = f"reserved {reserved.value} of {rule.resource} has no effect: its tolerations name no taint's key"
+            yield reserved.origin, text
+    for first, second in combinations(rules.resources, 2):
+        yield from _contradictions(first, second)
+
+
+def _labels_missing(merged: SchedulingSettings, rules: SchedulingRules) -> Iterator[Finding]:
+    for rule in rules.resources:
+        for field, choice in (("device", rule.device), ("partition", rule.partition)):
+            path = ("resources", rule.resource, field)
+            said = [setting for at, setting in merged.items() if at[:3] == path and setting.value is not None]
+            if said and choice is None:
+                yield said[0].origin, f"{field} of {rule.resource} has no effect: no policy for it gives its label"
+
+
+def _contradictions(first: ScheduledResource, second: ScheduledResource) -> Iterator[Finding]:
+    """Two entries that one resource matches, and that want different values of one label of its node."""
+    if not (first.matches(second.resource) or second.matches(first.resource)):
+        return
+    for key, setting in second.placing.node_selector.items():
+        other = first.placing.node_selector.get(key)
+        if other is not None and other.value != setting.value:
+            text = f"nodeSelector {key} of {second.resource} is {setting.value}, and {other.value} of {first.resource}"
+            yield setting.origin, f"{text}: pods that ask for both are refused"

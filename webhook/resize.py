@@ -5,10 +5,11 @@ Only cpu and memory can be resized; annotations, defaults, minima and scheduling
 
 from collections.abc import Mapping, Sequence
 
-from webhook.effective import Bound, Setting
+from webhook.effective import Bound
 from webhook.pod_level import fit_into_pod_level, pod_level_bound
 from webhook.quantity import ZERO, Quantity, quantity
 from webhook.resources import Case, ContainerResources, Reason, Refusal, Side, lower, where
+from webhook.setting import Setting
 from webhook.usage import pod_usage, qos_class
 
 RESIZABLE = ("cpu", "memory")

@@ -10,10 +10,11 @@ from typing import Literal
 import msgspec
 
 from webhook.annotations import NOTHING
-from webhook.effective import Bound, ComputeRules, EffectivePolicy, Origin
+from webhook.effective import Bound, ComputeRules, EffectivePolicy
 from webhook.pod import Quantities, Resources
 from webhook.quantity import ZERO, Quantity, UncomputableQuantity, parse_json_quantity
 from webhook.resource_names import COMPUTE, is_container_resource, is_native, unit_nanos
+from webhook.setting import Origin
 
 Side = Literal["limits", "requests"]
 Kind = Literal["primary", "regular", "sidecar", "init", "pod"]
@@ -29,6 +30,15 @@ Rule = Literal[
     "zero-limit",  # a zero limit that must go (R9)
     "pod-maximum",  # R10
     "pod-level",  # R11
+    # Scheduling, section 6.
+    "resource",  # what pods get that ask for a resource (G2, G3)
+    "accelerator",  # G4
+    "accelerator-partition",
+    "allowed-accelerators",
+    "interruptible",
+    "not-interruptible",
+    "scheduling-default",
+    "shared-memory",  # G6
 ]
 
 NAMED_CONTAINERS = 4

@@ -7,9 +7,20 @@ from collections.abc import Callable, Mapping, Sequence
 
 from webhook.pod import Pod
 from webhook.resources import ContainerResources, Side
-from webhook.validity import FieldError, StoredPod, StoredResources, amount_errors, errors
+from webhook.scheduling import Placement
+from webhook.validity import FieldError, StoredPod, StoredResources, amount_errors, errors, toleration_errors
 
 POD_LEVEL = "spec.resources"
+
+
+def placement_errors(pod: Pod, placement: Placement) -> list[FieldError]:
+    """What the API server would refuse in the tolerations that were added."""
+    first = len(pod.spec.tolerations or ())
+    return [
+        error
+        for index, toleration in enumerate(placement.tolerations, first)
+        for error in toleration_errors(f"spec.tolerations[{index}]", toleration)
+    ]
 
 
 def errors_of_ours(pod: Pod, containers: Sequence[ContainerResources]) -> list[FieldError]:

@@ -7,6 +7,10 @@ from webhook.pod import Pod
 MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
 NODES_GROUP = "system:nodes"
 
+# Who makes the pods of DaemonSets: a service account, or where controllers have none of their own, all as one.
+DAEMON_SET_CONTROLLER = "system:serviceaccount:kube-system:daemon-set-controller"
+DAEMON_SET_CONTROLLERS = (DAEMON_SET_CONTROLLER, "system:kube-controller-manager")
+
 
 class UserInfo(msgspec.Struct, frozen=True, gc=False):
     """Who created the pod, as far as the API server knows: often a controller's service account."""
@@ -47,4 +51,13 @@ class Review(msgspec.Struct, frozen=True, gc=False):
             self.pod is not None
             and MIRROR_ANNOTATION in self.pod.annotations
             and NODES_GROUP in (self.user_info.groups or ())
+        )
+
+    @property
+    def is_of_daemon_set(self) -> bool:
+        """Whether the DaemonSet controller makes the pod; the owner alone anybody could write (G8)."""
+        return (
+            self.pod is not None
+            and self.user_info.username in DAEMON_SET_CONTROLLERS
+            and any(owner.kind == "DaemonSet" for owner in self.pod.metadata.owner_references or ())
         )

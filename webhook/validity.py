@@ -130,7 +130,7 @@ def errors(pod: StoredPod, *, on_create: bool = True) -> list[FieldError]:
     if pod.pod_level is not None:
         _check_pod_level(found, pod.pod_level, pod)
     for index, toleration in enumerate(pod.tolerations):
-        _check_toleration(found, f"spec.tolerations[{index}]", toleration)
+        found += toleration_errors(f"spec.tolerations[{index}]", toleration)
     if not annotations_fit(pod.annotations):
         found.append(FieldError("metadata.annotations", f"must be no more than {ANNOTATIONS_BYTES} bytes together"))
     if on_create and pod.has_ephemeral_containers:
@@ -254,7 +254,9 @@ def _total(
     )
 
 
-def _check_toleration(found: list[FieldError], path: str, toleration: Toleration) -> None:
+def toleration_errors(path: str, toleration: Toleration) -> list[FieldError]:
+    """What the API server would refuse in one toleration."""
+    found: list[FieldError] = []
     key, operator, value, effect = (
         toleration.key or "",
         toleration.operator or "",
@@ -273,11 +275,13 @@ def _check_toleration(found: list[FieldError], path: str, toleration: Toleration
     elif operator and operator != "Equal":
         # Lt and Gt need a feature gate that is off by default.
         found.append(FieldError(f"{path}.operator", f'"{operator}" is neither Equal nor Exists'))
-    elif value and not _is_label_value(value):
+    elif value and not is_label_value(value):
         found.append(FieldError(f"{path}.operator", f'"{value}" is no label value'))
     if effect not in _EFFECTS:
         found.append(FieldError(f"{path}.effect", f'"{effect}" is not NoSchedule, PreferNoSchedule or NoExecute'))
+    return found
 
 
-def _is_label_value(value: str) -> bool:
+def is_label_value(value: str) -> bool:
+    """Whether a label may have the value; it may be empty."""
     return len(value) <= LABEL_VALUE_LENGTH and _LABEL_VALUE.fullmatch(value) is not None

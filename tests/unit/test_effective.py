@@ -2,9 +2,10 @@
 
 import pytest
 
-from webhook.effective import Bound, EffectivePolicy, Maxima, Origin, Setting
+from webhook.effective import Bound, EffectivePolicy, Maxima
 from webhook.label_selector import LabelSelector, Requirement
 from webhook.quantity import parse_quantity
+from webhook.setting import Origin, Setting
 
 
 def bound(text: str, policy: str = "p") -> Bound:

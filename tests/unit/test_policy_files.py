@@ -241,10 +241,10 @@ BAD: list[Any] = [
         "scheduling: {resources: [{resource: a.com/b, alias: cpu}]}", "is no alias", True, id="alias that is a resource"
     ),
     pytest.param(
-        "scheduling: {resources: [{resource: a.com/b, tolerations: []}]}",
-        "resources[0].tolerations: is no field here; accepted: resource, alias",
+        "scheduling: {resources: [{resource: a.com/b, taints: []}]}",
+        "resources[0].taints: is no field here; accepted: tolerations, nodeSelector, resource, alias, reserved, device",
         True,
-        id="scheduling to come",
+        id="scheduling of unknown fields",
     ),
     pytest.param("quota: {nvidia.com/gpu: 1}", "is no word of a ResourceQuota's spec.hard", False, id="quota word"),
     pytest.param("quota: {pods: 1.5}", "use a whole number", False, id="quota of half a pod"),

@@ -7,11 +7,12 @@ import msgspec
 import pytest
 
 from webhook.admission import patch_json
-from webhook.effective import EffectivePolicy, Maxima, MissingLimit, Origin, Setting
+from webhook.effective import EffectivePolicy, Maxima, MissingLimit
 from webhook.patch import resource_operations
 from webhook.pod import Resources
 from webhook.quantity import Quantity, parse_quantity
 from webhook.resources import NO_POD_LEVEL, Case, ContainerResources, decide_container
+from webhook.setting import Origin, Setting
 
 ORIGIN = Origin("p", "platform")
 

@@ -15,11 +15,17 @@ from webhook.cli.options import (
     project_options,
     project_rule,
 )
-from webhook.effective import EffectivePolicy, Origin, Selections, Setting, lowest
+from webhook.effective import EffectivePolicy, Selections, lowest
+from webhook.node_affinity import requirement_text
+from webhook.pod import NodeRequirement, Toleration
 from webhook.policy import Policy, PolicySet, aliases_in_force, lifted, merge_quota
+from webhook.policy_document import path_text
 from webhook.policy_oddities import oddities
 from webhook.projects import Scope
+from webhook.scheduling_rules import SchedulingSettings, merge_scheduling
+from webhook.setting import Origin, Setting
 from webhook.sources.policy_files import InvalidPolicies, load_policies
+from webhook.tolerations import toleration_text
 
 
 @click.group()
@@ -130,11 +136,13 @@ class Answer:
 
 
 # The order in which fields are shown; the same as in a policy.
-_ORDER = ("mode", "onExceed", "missingLimit", "contact", "container", "pod", "quota", "alias")
+_ORDER = ("mode", "onExceed", "missingLimit", "contact", "container", "pod", "quota", "alias", "scheduling")
 
 
 def _place(row: Row) -> tuple[int, str]:
-    return _ORDER.index(row.field.partition(".")[0]), row.field
+    """By name, but for scheduling, whose order counts."""
+    part = row.field.partition(".")[0]
+    return _ORDER.index(part), "" if part == "scheduling" else row.field
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -165,13 +173,37 @@ def _rows(policy: EffectivePolicy) -> Iterator[Row]:
 
 
 def _other_rows(policies: Sequence[Policy]) -> Iterator[Row]:
-    """Values that no pod is decided by (quota), what null lifted, and aliases."""
+    """Values that no pod is decided by (quota), what null lifted, aliases, and scheduling path by path."""
     for name, quota in merge_quota(policies).items():
         yield Row(f"quota.{name}", str(quota.value), quota.origin)
     for field, origin in lifted(policies).items():
         yield Row(field, "null", origin)
     for alias, resource in aliases_in_force(policies).items():
         yield Row(f"alias.{alias}", resource.value, resource.origin)
+    yield from _scheduling_rows(merge_scheduling(policy.scheduling for policy in policies))
+
+
+def _scheduling_rows(merged: SchedulingSettings) -> Iterator[Row]:
+    """Resource by resource in the order in which they apply, then the rest."""
+    sections = dict.fromkeys(path[:2] for path in merged if path[0] == "resources")
+    for section in (*sections, ("interruptible",), ("defaults",)):
+        for path, setting in merged.items():
+            if path[: len(section)] == section and path[2:] != ("resource",):
+                yield Row(path_text(("scheduling", *path)), _scheduling_text(setting.value), setting.origin)
+
+
+def _scheduling_text(value: object) -> str:
+    """A setting of scheduling as pods' own are printed."""
+    match value:
+        case None:
+            return "null"
+        case Toleration():
+            return toleration_text(value)
+        case NodeRequirement():
+            return requirement_text(value)
+        case tuple():
+            return ", ".join(map(_scheduling_text, value)) or "none"
+    return str(value)
 
 
 def _selected_rows(policy: EffectivePolicy, selections: Selections) -> Iterator[tuple[str, list[Row]]]:

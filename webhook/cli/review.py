@@ -271,7 +271,7 @@ def _table(changes: Sequence[Change]) -> list[str]:
 def _cells(change: Change) -> tuple[str, ...]:
     return (
         change.container or "(pod)",
-        change.resource,
+        change.resource or "-",
         change.side,
         change.before or "-",
         change.after or "-",
@@ -366,7 +366,9 @@ def _print_summary(console: Console, reviews: Sequence[Reviewed]) -> None:
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in sorted(totals["outcomes"].items()))
     console.print(Text(f"{totals['pods']} pods: {outcomes or 'none'}", style="bold"))
     head = [("PROJECT", "RESOURCE", "RULE", "CHANGES")] if totals["changes"] else []
-    rows = [(row["project"] or "-", row["resource"], row["rule"], str(row["count"])) for row in totals["changes"]]
+    rows = [
+        (row["project"] or "-", row["resource"] or "-", row["rule"], str(row["count"])) for row in totals["changes"]
+    ]
     for line in aligned([*head, *rows]):
         console.print(Text(line))
     for row in totals["requests"]:

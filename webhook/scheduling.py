@@ -1,0 +1,333 @@
+"""Where a pod is scheduled (section 6): tolerations, node selector and node affinity that its requests call for.
+
+A `Placement` begins as what the pod says itself. Rules add to it; they never take away, repeat or reorder.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import msgspec
+
+from webhook.annotations import ACCELERATOR, ACCELERATOR_PARTITION, AskedPlacement
+from webhook.node_affinity import excludes, implies, required_terms, requirement_text
+from webhook.pod import NodeRequirement, Pod, Toleration
+from webhook.resources import Case, ContainerResources, Refusal, Rule
+from webhook.scheduling_rules import Device, Partition, Placing, ScheduledResource, SchedulingRules
+from webhook.setting import Origin, Setting
+from webhook.tolerations import covers, tolerates_every_key, toleration_text
+from webhook.validity import is_label_value
+
+WHOLE_DEVICE = "none"
+NO_RULES = SchedulingRules()
+
+# So many accepted values are listed in a message.
+LISTED = 8
+
+PlacementField = Literal["tolerations", "nodeSelector", "nodeAffinity"]
+
+
+class Cause(msgspec.Struct, frozen=True, gc=False):
+    """Why something is added: the rule, the resource that called for it ("" for none), and whose rule it is."""
+
+    rule: Rule
+    resource: str
+    origin: Origin
+
+    def __str__(self) -> str:
+        """In words, for messages."""
+        return _WORDS.get(self.rule, "for ") + self.resource
+
+
+_WORDS: Mapping[Rule, str] = {
+    "interruptible": "for interruptible pods",
+    "not-interruptible": "for pods that are not interruptible",
+}
+
+
+class Addition(msgspec.Struct, frozen=True, gc=False):
+    """One thing that was added, in words, and why."""
+
+    field: PlacementField
+    text: str
+    cause: Cause
+
+
+class Placement:
+    """What a pod says about its node, and what the rules added to it, by fields of its spec.
+
+    `requirements` has what is added to each term of the required node affinity, by the term's index; where the pod
+    has none, index 0 is a new one.
+    """
+
+    __slots__ = (
+        "_given_selector",
+        "_given_terms",
+        "_given_tolerations",
+        "additions",
+        "node_selector",
+        "requirements",
+        "tolerations",
+        "warnings",
+    )
+
+    def __init__(self, pod: Pod) -> None:
+        self._given_tolerations = pod.spec.tolerations or ()
+        self._given_selector = pod.spec.node_selector or {}
+        self._given_terms = required_terms(pod)
+        self.tolerations: list[Toleration] = []
+        self.node_selector: dict[str, str] = {}
+        self.requirements: dict[int, list[NodeRequirement]] = {}
+        self.additions: list[Addition] = []
+        self.warnings: list[str] = []
+
+    def tolerate(self, toleration: Toleration, cause: Cause) -> None:
+        """Adds a toleration at the end, unless one that is there covers it (G2)."""
+        if any(covers(given, toleration) for given in (*self._given_tolerations, *self.tolerations)):
+            return
+        self.tolerations.append(toleration)
+        self.additions.append(Addition("tolerations", toleration_text(toleration), cause))
+
+    def selected(self, key: str) -> str | None:
+        """The value that the node selector has for a label."""
+        return self._given_selector.get(key, self.node_selector.get(key))
+
+    def select(self, key: str, value: str, cause: Cause) -> None:
+        """Adds a label to the node selector, which must not have it yet."""
+        self.node_selector[key] = value
+        self.additions.append(Addition("nodeSelector", f"{key}={value}", cause))
+
+    def require(self, wanted: NodeRequirement, cause: Cause) -> None:
+        """Adds a requirement to every term that fits any node at all, unless it is implied there (G3)."""
+        known = self._known_requirements(wanted.key)
+        missing = [index for index, given in known.items() if not any(implies(each, wanted) for each in given)]
+        if not missing:
+            return
+        for index in missing:
+            self.requirements.setdefault(index, []).append(wanted)
+        text = requirement_text(wanted)
+        self.additions.append(Addition("nodeAffinity", text, cause))
+        if all(any(excludes(each, wanted) for each in given) for given in known.values()):
+            self.warnings.append(f"pod: no node fits: {text} is required {cause}, and the pod itself excludes it")
+
+    def _known_requirements(self, key: str) -> dict[int, list[NodeRequirement]]:
+        """What each term that fits any node asks of a label so far, the node selector included."""
+        selected = self.selected(key)
+        by_selector = [] if selected is None else [NodeRequirement(key, "In", (selected,))]
+        given = {
+            index: term.match_expressions or ()
+            for index, term in enumerate(self._given_terms)
+            if term.match_expressions or term.match_fields
+        }
+        if not self._given_terms:
+            given = {0: ()}
+        return {
+            index: [*by_selector, *expressions, *self.requirements.get(index, ())]
+            for index, expressions in given.items()
+        }
+
+
+def decide_placement(
+    pod: Pod, containers: Sequence[ContainerResources], asked: AskedPlacement, case: Case
+) -> Placement:
+    """Applies G1 to G5 to a pod whose resources are decided."""
+    placement = Placement(pod)
+    rules = case.policy.scheduling or NO_RULES
+    resources = _asked_resources(containers, rules)
+    called_for = _called_for(resources, rules)
+    for rule, resource in called_for:
+        _place(placement, rule.placing, "resource", resource, case)
+    if asked.accelerator is not None:
+        _choose_device(placement, asked.accelerator, resources, rules, case)
+    if asked.partition is not None:
+        _choose_partition(placement, asked.partition, resources, rules, case)
+    for rule, resource in called_for:
+        if rule.device is not None and rule.device.allowed is not None:
+            _require_allowed(placement, rule.device, rule.device.allowed, resource)
+    _place_interruptible(placement, asked.is_interruptible, rules, case)
+    _place(placement, rules.defaults, "scheduling-default", "", case)
+    if rules.reserves:
+        _judge_reserved(placement, pod, containers, asked.is_interruptible, rules, case)
+    return placement
+
+
+def _asked_resources(containers: Sequence[ContainerResources], rules: SchedulingRules) -> list[str]:
+    """What any container asks for and a rule is about; zero is not asking (G1)."""
+    if not rules.resources:
+        return []
+    names = {
+        name: None
+        for container in containers
+        for amounts in (container.requests, container.limits)
+        for name, amount in amounts.items()
+        if amount.nanos > 0 and rules.of(name)
+    }
+    return list(names)
+
+
+def _called_for(resources: Sequence[str], rules: SchedulingRules) -> list[tuple[ScheduledResource, str]]:
+    """The rules for these resources in the policies' order, each with the first resource that calls for it."""
+    if not resources:
+        return []
+    return [
+        (rule, resource)
+        for rule in rules.resources
+        for resource in [name for name in resources if rule.matches(name)][:1]
+    ]
+
+
+def _place(placement: Placement, placing: Placing, rule: Rule, resource: str, case: Case) -> None:
+    tolerations = placing.tolerations
+    for toleration in tolerations.value:
+        placement.tolerate(toleration, Cause(rule, resource, tolerations.origin))
+    for key, setting in placing.node_selector.items():
+        given, cause = placement.selected(key), Cause(rule, resource, setting.origin)
+        if given is None:
+            placement.select(key, setting.value, cause)
+        elif given != setting.value and rule != "scheduling-default":
+            text = f'pod: nodeSelector {key}: "{given}" is set and "{setting.value}" is required {cause}'
+            case.refusals.append(Refusal("node-selector", text, setting.origin))
+
+
+def _choose_device(
+    placement: Placement, text: str, resources: Sequence[str], rules: SchedulingRules, case: Case
+) -> None:
+    """G4: nodes with the device that an annotation names."""
+    with_device = {name: [rule.device for rule in rules.of(name) if rule.device is not None] for name in resources}
+    known = [rule.resource for rule in rules.resources if rule.device is not None]
+    resource = _only_resource(with_device, known, f'annotation {ACCELERATOR} "{text[:80]}"', case)
+    for device in with_device.get(resource, ()):
+        named = device.names.get(text.lower())
+        value = text if named is None else named.value
+        if not value or not is_label_value(value):
+            accepted = _listed(device.names, "the value of the label " + device.label.value)
+            _refuse(case, f'annotation {ACCELERATOR}: "{text[:80]}" is no accelerator; accepted: {accepted}')
+        elif device.allowed is not None and value not in device.allowed.value:
+            accepted = _listed(device.allowed.value)
+            refusal = f'annotation {ACCELERATOR}: "{text[:80]}" may not be used; accepted: {accepted}'
+            case.refusals.append(Refusal("accelerator", refusal, device.allowed.origin))
+        else:
+            if named is None and device.names and value not in {known.value for known in device.names.values()}:
+                placement.warnings.append(
+                    f'annotation {ACCELERATOR}: "{text}" is none of {_listed(device.names)}: taken as a label\'s value'
+                )
+            _require_label(placement, device.label, value, "accelerator", resource)
+
+
+def _choose_partition(
+    placement: Placement, text: str, resources: Sequence[str], rules: SchedulingRules, case: Case
+) -> None:
+    """G4: nodes with that part of a device, or with whole ones."""
+    with_partition = {
+        name: [rule.partition for rule in rules.of(name) if rule.partition is not None] for name in resources
+    }
+    known = [rule.resource for rule in rules.resources if rule.partition is not None]
+    resource = _only_resource(with_partition, known, f'annotation {ACCELERATOR_PARTITION} "{text[:80]}"', case)
+    for partition in with_partition.get(resource, ()):
+        if text == WHOLE_DEVICE:
+            _require_whole(placement, partition, resource)
+        elif not text or not is_label_value(text):
+            accepted = f"{WHOLE_DEVICE}, the value of the label {partition.label.value}"
+            _refuse(case, f'annotation {ACCELERATOR_PARTITION}: "{text[:80]}" is no partition; accepted: {accepted}')
+        else:
+            _require_label(placement, partition.label, text, "accelerator-partition", resource)
+
+
+def _only_resource(
+    candidates: Mapping[str, Sequence[Device | Partition]], known: Sequence[str], what: str, case: Case
+) -> str:
+    """The one resource that the annotation can be about; "" where it is refused: there is none, or several."""
+    names = [name for name, choices in candidates.items() if choices]
+    if len(names) == 1:
+        return names[0]
+    if names:
+        _refuse(case, f"{what}: the pod asks for several resources that have a choice: {_listed(names)}")
+    elif known:
+        _refuse(case, f"{what}: the pod asks for no resource that has a choice; accepted: beside {_listed(known)}")
+    else:
+        _refuse(case, f"{what}: no policy gives a choice here; leave the annotation out")
+    return ""
+
+
+def _refuse(case: Case, text: str) -> None:
+    case.refusals.append(Refusal("annotation", text))
+
+
+def _require_label(placement: Placement, label: Setting[str], value: str, rule: Rule, resource: str) -> None:
+    """Nodes with that value of a label, and their taint of the same name and value."""
+    cause = Cause(rule, resource, label.origin)
+    placement.tolerate(Toleration(label.value, "Equal", value, "NoSchedule"), cause)
+    placement.require(NodeRequirement(label.value, "In", (value,)), cause)
+
+
+def _require_whole(placement: Placement, partition: Partition, resource: str) -> None:
+    toleration = partition.whole_toleration
+    if toleration is not None:
+        placement.tolerate(toleration.value, Cause("accelerator-partition", resource, toleration.origin))
+    placement.require(partition.whole.value, Cause("accelerator-partition", resource, partition.whole.origin))
+
+
+def _require_allowed(placement: Placement, device: Device, allowed: Setting[tuple[str, ...]], resource: str) -> None:
+    wanted = NodeRequirement(device.label.value, "In", allowed.value)
+    placement.require(wanted, Cause("allowed-accelerators", resource, allowed.origin))
+
+
+def _place_interruptible(placement: Placement, is_interruptible: bool, rules: SchedulingRules, case: Case) -> None:
+    interruptible = rules.interruptible
+    rule: Rule = "interruptible" if is_interruptible else "not-interruptible"
+    requirement = interruptible.requirement if is_interruptible else interruptible.otherwise
+    if is_interruptible:
+        _place(placement, interruptible.placing, rule, "", case)
+    if requirement is not None:
+        placement.require(requirement.value, Cause(rule, "", requirement.origin))
+
+
+def _judge_reserved(
+    placement: Placement,
+    pod: Pod,
+    containers: Sequence[ContainerResources],
+    is_interruptible: bool,
+    rules: SchedulingRules,
+    case: Case,
+) -> None:
+    """G5: taints of reserved resources are for pods that ask for them, or at least name them."""
+    named = {
+        name
+        for container in containers
+        for names in (container.requests, container.limits, container.left_alone)
+        for name in names
+    }
+    shared = [rules.defaults, *([rules.interruptible.placing] if is_interruptible else [])]
+    for name in named:
+        shared += [rule.placing for rule in rules.of(name)]
+    free = [toleration for placing in shared for toleration in placing.tolerations.value]
+    if any(tolerates_every_key(toleration) for toleration in free):
+        return
+    free_keys = {toleration.key for toleration in free}
+    for rule in rules.resources:
+        if rule.reserved.value == "Off":
+            continue
+        taints = [t for t in rule.placing.tolerations.value if t.key and t.key not in free_keys]
+        found = next((t for t in pod.spec.tolerations or () if _reaches(t, taints)), None)
+        if found is None:
+            continue
+        keys = _listed(dict.fromkeys(str(taint.key) for taint in taints))
+        text = f'pod: tolerates "{toleration_text(found)}"; {keys} is reserved for pods that ask for {rule.resource}'
+        if rule.reserved.value == "Deny":
+            case.refusals.append(Refusal("reserved", text, rule.reserved.origin))
+        else:
+            placement.warnings.append(text)
+
+
+def _reaches(toleration: Toleration, taints: Sequence[Toleration]) -> bool:
+    """Whether it tolerates one of those keys, by its name or as any key with such an effect."""
+    if tolerates_every_key(toleration):
+        effect = toleration.effect
+        return any(not effect or not taint.effect or effect == taint.effect for taint in taints)
+    return any(toleration.key == taint.key for taint in taints)
+
+
+def _listed(values: Mapping[str, object] | Sequence[str], *more: str) -> str:
+    """Values for a message; of many the first."""
+    names = [*values][:LISTED]
+    rest = [f"{len(values) - LISTED} more"] if len(values) > LISTED else []
+    return ", ".join([*names, *rest, *more])
