@@ -157,5 +157,5 @@ def encode(review: Review, decision: Decision) -> bytes:
 
 def patch_json(operations: tuple[Operation, ...]) -> list[dict[str, Any]]:
     """The operations as plain JSON values."""
-    values: list[dict[str, Any]] = msgspec.to_builtins(operations)
+    values: list[dict[str, Any]] = msgspec.json.decode(_encode(operations))
     return values

@@ -15,7 +15,6 @@ from webhook.annotations import (
     APPLIED,
     NOTHING,
     NOTHING_ASKED,
-    NOTHING_PLACED,
     PRIMARY_CONTAINER,
     SHARED_MEMORY,
     asked_placement,
@@ -189,19 +188,21 @@ def _decide_creation(review: Review, pod: Pod, case: Case) -> _Ruling:
 def _decide_placement(pod: Pod, ruling: _Ruling) -> None:
     """Section 6. A DaemonSet's pods have none of it: the controller would make them anew, forever (G8)."""
     asked, case = asked_placement(pod), ruling.case
-    if asked is NOTHING_PLACED and case.policy.scheduling is None:
-        return
-    case.refusals += [Refusal("annotation", text) for text in asked.errors]
+    if asked.errors:
+        case.refusals += [Refusal("annotation", text) for text in asked.errors]
     placement = ruling.placement = decide_placement(pod, ruling.containers, asked, case)
-    warnings = placement.warnings
-    primary = next((container for container in ruling.containers if container.kind == "primary"), None)
-    if asked.shared_memory is not None and primary is not None:
-        if pod.is_windows:
-            warnings.append(f"annotation {SHARED_MEMORY}: Windows pods get no shared memory, it is ignored")
-        else:
-            ruling.shared_memory = decide_shared_memory(pod, primary, asked.shared_memory, case)
-    if warnings:
-        ruling.warnings = [*ruling.warnings, *warnings]
+    if placement is not None and placement.warnings:
+        ruling.warnings = [*ruling.warnings, *placement.warnings]
+    if asked.shared_memory is None:
+        return
+    if pod.is_windows:
+        text = f"annotation {SHARED_MEMORY}: Windows pods get no shared memory, it is ignored"
+        ruling.warnings = [*ruling.warnings, text]
+        return
+    for container in ruling.containers:
+        if container.kind == "primary":
+            ruling.shared_memory = decide_shared_memory(pod, container, asked.shared_memory, case)
+            break
 
 
 def _decide_resize(pod: Pod, old: Pod | None, case: Case) -> _Ruling:

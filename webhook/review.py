@@ -57,7 +57,7 @@ class Review(msgspec.Struct, frozen=True, gc=False):
     def is_of_daemon_set(self) -> bool:
         """Whether the DaemonSet controller makes the pod; the owner alone anybody could write (G8)."""
         return (
-            self.pod is not None
-            and self.user_info.username in DAEMON_SET_CONTROLLERS
+            self.user_info.username in DAEMON_SET_CONTROLLERS
+            and self.pod is not None
             and any(owner.kind == "DaemonSet" for owner in self.pod.metadata.owner_references or ())
         )

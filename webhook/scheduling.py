@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from webhook.annotations import ACCELERATOR, ACCELERATOR_PARTITION, AskedPlacement
+from webhook.annotations import ACCELERATOR, ACCELERATOR_PARTITION, NOTHING_PLACED, AskedPlacement
 from webhook.node_affinity import excludes, implies, required_terms, requirement_text
 from webhook.pod import NodeRequirement, Pod, Toleration
 from webhook.resources import Case, ContainerResources, Refusal, Rule
@@ -128,11 +128,14 @@ class Placement:
 
 def decide_placement(
     pod: Pod, containers: Sequence[ContainerResources], asked: AskedPlacement, case: Case
-) -> Placement:
-    """Applies G1 to G5 to a pod whose resources are decided."""
-    placement = Placement(pod)
+) -> Placement | None:
+    """Applies G1 to G5 to a pod whose resources are decided; None where no rule has a say, as with most pods."""
     rules = case.policy.scheduling or NO_RULES
-    resources = _asked_resources(containers, rules)
+    resources = _asked_resources(containers, rules) if rules.resources else []
+    suspects = _suspects(pod, rules) if rules.reserved_taints else []
+    if not (resources or suspects or rules.concerns_all) and asked is NOTHING_PLACED:
+        return None
+    placement = Placement(pod)
     called_for = _called_for(resources, rules)
     for rule, resource in called_for:
         _place(placement, rule.placing, "resource", resource, case)
@@ -145,23 +148,27 @@ def decide_placement(
             _require_allowed(placement, rule.device, rule.device.allowed, resource)
     _place_interruptible(placement, asked.is_interruptible, rules, case)
     _place(placement, rules.defaults, "scheduling-default", "", case)
-    if rules.reserves:
-        _judge_reserved(placement, pod, containers, asked.is_interruptible, rules, case)
+    suspects = [each for each in suspects if not any(each.key in rule.placing.taints for rule, _ in called_for)]
+    if suspects:
+        _judge_reserved(placement, suspects, containers, asked.is_interruptible, rules, case)
     return placement
 
 
 def _asked_resources(containers: Sequence[ContainerResources], rules: SchedulingRules) -> list[str]:
     """What any container asks for and a rule is about; zero is not asking (G1)."""
-    if not rules.resources:
-        return []
-    names = {
-        name: None
-        for container in containers
-        for amounts in (container.requests, container.limits)
-        for name, amount in amounts.items()
-        if amount.nanos > 0 and rules.of(name)
-    }
-    return list(names)
+    of, found = rules.of, []
+    for container in containers:
+        for amounts in (container.requests, container.limits):
+            for name in amounts:
+                if of[name] and amounts[name].nanos > 0 and name not in found:
+                    found.append(name)
+    return found
+
+
+def _suspects(pod: Pod, rules: SchedulingRules) -> list[Toleration]:
+    """The pod's tolerations that may be for reserved taints: by their key, or for taints of any key."""
+    keys = rules.reserved_taints
+    return [toleration for toleration in pod.spec.tolerations or () if toleration.key in keys or not toleration.key]
 
 
 def _called_for(resources: Sequence[str], rules: SchedulingRules) -> list[tuple[ScheduledResource, str]]:
@@ -192,7 +199,7 @@ def _choose_device(
     placement: Placement, text: str, resources: Sequence[str], rules: SchedulingRules, case: Case
 ) -> None:
     """G4: nodes with the device that an annotation names."""
-    with_device = {name: [rule.device for rule in rules.of(name) if rule.device is not None] for name in resources}
+    with_device = {name: [rule.device for rule in rules.of[name] if rule.device is not None] for name in resources}
     known = [rule.resource for rule in rules.resources if rule.device is not None]
     resource = _only_resource(with_device, known, f'annotation {ACCELERATOR} "{text[:80]}"', case)
     for device in with_device.get(resource, ()):
@@ -218,7 +225,7 @@ def _choose_partition(
 ) -> None:
     """G4: nodes with that part of a device, or with whole ones."""
     with_partition = {
-        name: [rule.partition for rule in rules.of(name) if rule.partition is not None] for name in resources
+        name: [rule.partition for rule in rules.of[name] if rule.partition is not None] for name in resources
     }
     known = [rule.resource for rule in rules.resources if rule.partition is not None]
     resource = _only_resource(with_partition, known, f'annotation {ACCELERATOR_PARTITION} "{text[:80]}"', case)
@@ -283,7 +290,7 @@ def _place_interruptible(placement: Placement, is_interruptible: bool, rules: Sc
 
 def _judge_reserved(
     placement: Placement,
-    pod: Pod,
+    suspects: Sequence[Toleration],
     containers: Sequence[ContainerResources],
     is_interruptible: bool,
     rules: SchedulingRules,
@@ -297,33 +304,31 @@ def _judge_reserved(
         for name in names
     }
     shared = [rules.defaults, *([rules.interruptible.placing] if is_interruptible else [])]
-    for name in named:
-        shared += [rule.placing for rule in rules.of(name)]
-    free = [toleration for placing in shared for toleration in placing.tolerations.value]
-    if any(tolerates_every_key(toleration) for toleration in free):
+    shared += [rule.placing for name in named for rule in rules.of[name]]
+    if any(tolerates_every_key(toleration) for placing in shared for toleration in placing.tolerations.value):
         return
-    free_keys = {toleration.key for toleration in free}
+    free = {taint for placing in shared for taint in placing.taints}
     for rule in rules.resources:
-        if rule.reserved.value == "Off":
+        reserved, taints = rule.reserved, rule.placing.taints - free
+        guarded = [toleration for toleration in rule.placing.tolerations.value if toleration.key in taints]
+        found = next((suspect for suspect in suspects if _reaches(suspect, guarded)), None)
+        if reserved.value == "Off" or found is None:
             continue
-        taints = [t for t in rule.placing.tolerations.value if t.key and t.key not in free_keys]
-        found = next((t for t in pod.spec.tolerations or () if _reaches(t, taints)), None)
-        if found is None:
-            continue
-        keys = _listed(dict.fromkeys(str(taint.key) for taint in taints))
-        text = f'pod: tolerates "{toleration_text(found)}"; {keys} is reserved for pods that ask for {rule.resource}'
-        if rule.reserved.value == "Deny":
-            case.refusals.append(Refusal("reserved", text, rule.reserved.origin))
+        text = (
+            f'pod: tolerates "{toleration_text(found)}"; {_listed(sorted(taints))} is reserved for pods that ask for '
+        )
+        if reserved.value == "Deny":
+            case.refusals.append(Refusal("reserved", text + rule.resource, reserved.origin))
         else:
-            placement.warnings.append(text)
+            placement.warnings.append(text + rule.resource)
 
 
-def _reaches(toleration: Toleration, taints: Sequence[Toleration]) -> bool:
-    """Whether it tolerates one of those keys, by its name or as any key with such an effect."""
+def _reaches(toleration: Toleration, guarded: Sequence[Toleration]) -> bool:
+    """Whether it is for the taint of one of those, by its key or as any key with such an effect."""
     if tolerates_every_key(toleration):
         effect = toleration.effect
-        return any(not effect or not taint.effect or effect == taint.effect for taint in taints)
-    return any(toleration.key == taint.key for taint in taints)
+        return any(not effect or not each.effect or effect == each.effect for each in guarded)
+    return any(toleration.key == each.key for each in guarded)
 
 
 def _listed(values: Mapping[str, object] | Sequence[str], *more: str) -> str:

@@ -30,10 +30,15 @@ KEPT_NAMES = 256
 
 @dataclass(frozen=True, slots=True)
 class Placing:
-    """Tolerations and labels of nodes that go together; the labels by key."""
+    """Tolerations and labels of nodes that go together; the labels by key. `taints` are the tolerations' keys."""
 
     tolerations: Setting[tuple[Toleration, ...]] = NO_TOLERATIONS
     node_selector: Mapping[str, Setting[str]] = field(default_factory=dict)
+    taints: frozenset[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        taints = frozenset(toleration.key for toleration in self.tolerations.value if toleration.key)
+        object.__setattr__(self, "taints", taints)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,29 +88,40 @@ class Interruptible:
     otherwise: Setting[NodeRequirement] | None = None
 
 
+class _ByName(dict[str, tuple[ScheduledResource, ...]]):
+    """What is said of a resource, worked out when it is asked for and kept: names come from pods, so not too many."""
+
+    def __init__(self, resources: tuple[ScheduledResource, ...]) -> None:
+        super().__init__()
+        self._resources = resources
+
+    def __missing__(self, name: str) -> tuple[ScheduledResource, ...]:
+        if len(self) >= KEPT_NAMES:
+            self.clear()
+        found = self[name] = tuple(rule for rule in self._resources if rule.matches(name))
+        return found
+
+
 @dataclass(frozen=True, slots=True)
 class SchedulingRules:
-    """What decides where a namespace's pods are scheduled, in the order in which it is added."""
+    """What decides where a namespace's pods are scheduled, in the order in which it is added.
+
+    `of` has all that is said of a resource, by its name and by globs. `reserved_taints` are kept for pods that ask
+    for their resource. `concerns_all`: whether there is something for pods that ask for nothing.
+    """
 
     resources: tuple[ScheduledResource, ...] = ()
     interruptible: Interruptible = Interruptible()
     defaults: Placing = Placing()
-    reserves: bool = field(init=False, compare=False)
-    _by_name: dict[str, tuple[ScheduledResource, ...]] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
+    of: Mapping[str, tuple[ScheduledResource, ...]] = field(init=False, repr=False, compare=False)
+    reserved_taints: frozenset[str] = field(init=False, repr=False, compare=False)
+    concerns_all: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "reserves", any(rule.reserved.value != "Off" for rule in self.resources))
-
-    def of(self, name: str) -> tuple[ScheduledResource, ...]:
-        """All that is said of a resource: by its name and by globs, in the policies' order."""
-        found = self._by_name.get(name)
-        if found is None:
-            if len(self._by_name) >= KEPT_NAMES:
-                self._by_name.clear()
-            found = self._by_name[name] = tuple(rule for rule in self.resources if rule.matches(name))
-        return found
+        reserved = [rule.placing.taints for rule in self.resources if rule.reserved.value != "Off"]
+        object.__setattr__(self, "of", _ByName(self.resources))
+        object.__setattr__(self, "reserved_taints", frozenset().union(*reserved))
+        object.__setattr__(self, "concerns_all", self.defaults != Placing() or self.interruptible.otherwise is not None)
 
 
 def merge_scheduling(settings: Iterable[SchedulingSettings]) -> dict[SchedulingPath, Setting[Any]]:

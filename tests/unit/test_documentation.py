@@ -18,7 +18,8 @@ import httpx
 import pytest
 import yaml
 
-from tests.unit.deciding import Json, container, denial, pod, resources_after, sidecar
+from tests.unit.deciding import Json, container, decided, denial, patched, pod, resources_after, sidecar
+from webhook.manifests import PATCHED_FIELDS
 from webhook.sources.policy_files import load_policies
 
 ROOT = Path(__file__).parents[2]
@@ -50,7 +51,7 @@ def _blocks(*languages: str) -> Iterator[Any]:
 
 
 def _is_rule_example(block: Block) -> bool:
-    return "\nbecomes:" in block.text or "\ndenied:" in block.text
+    return any(f"\n{outcome}:" in block.text for outcome in ("becomes", "scheduled", "denied"))
 
 
 YAML = [*_blocks("yaml")]
@@ -58,9 +59,9 @@ RULES = [param for param in YAML if _is_rule_example(param.values[0])]
 MANIFESTS = [param for param in YAML if not _is_rule_example(param.values[0])]
 
 
-def _pod(resources: dict[str, Json | None], annotations: Json | None) -> Json:
+def _pod(resources: dict[str, Json | None], annotations: Json | None, spec: Json) -> Json:
     """The pod of an example: `init …` and `sidecar …` are init containers, `pod` is its own level."""
-    regular, init, spec = [], [], {}
+    regular, init, spec = [], [], {**spec}
     for key, amounts in resources.items():
         match key.split(" "):
             case ["pod"]:
@@ -84,9 +85,12 @@ def _as_stored(key: str, resources: Json) -> Json:
 @pytest.mark.parametrize("block", RULES)
 def test_an_example_of_a_rule_comes_out_as_the_page_says(block: Block) -> None:
     example = yaml.safe_load(block.text)
-    given = _pod(example["pod"], example.get("annotations"))
+    given = _pod(example["pod"], example.get("annotations"), example.get("spec", {}))
     if "denied" in example:
         assert denial(given, example["policy"]).replace("policy-0", "example") == example["denied"]
+    elif "scheduled" in example:
+        spec = patched(given, decided(given, example["policy"]))["spec"]
+        assert {field: spec[field] for field in PATCHED_FIELDS if field in spec} == example["scheduled"]
     else:
         after = resources_after(given, example["policy"])
         stored = {name: _as_stored(name, resources) for name, resources in after.items()}
@@ -100,6 +104,14 @@ def test_a_yaml_block_can_be_used_as_it_stands(block: Block, tmp_path: Path) -> 
         path = tmp_path / "policies.yaml"
         path.write_text(block.text)
         assert len(load_policies([path]).documents) == len(documents)
+
+
+EXAMPLES = {path.read_text(): path for path in ROOT.glob("examples/*/*.yaml")}
+
+
+@pytest.mark.parametrize("block", [param for param in MANIFESTS if "docs/gpus.md" in param.values[0].place])
+def test_the_page_about_gpus_shows_the_files_that_it_names(block: Block) -> None:
+    assert EXAMPLES[block.text].parent.name == "gpus"
 
 
 @pytest.mark.parametrize("block", [*_blocks("json")])

@@ -454,7 +454,7 @@ def test_text_is_a_table_of_changes_with_reasons_and_a_diff(files: Files) -> Non
     output = CliRunner(env={"COLUMNS": "30"}).invoke(main, ["review", "--policy", str(files.policy), file]).stdout
     assert output == (
         "Pod flytesnacks-development/train changed\n"
-        "  CONTAINER  RESOURCE  SIDE    FROM  TO  REASON   POLICY\n"
+        "  CONTAINER  RESOURCE  FIELD   FROM  TO  REASON   POLICY\n"
         "  main       cpu       limits  8     4   maximum  platform (platform)\n"
         f"--- {file}\n"
         f"+++ {file} (reviewed)\n"

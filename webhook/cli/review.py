@@ -264,7 +264,7 @@ def _print_text(console: Console, result: Reviewed) -> None:
 
 
 def _table(changes: Sequence[Change]) -> list[str]:
-    head = [("CONTAINER", "RESOURCE", "SIDE", "FROM", "TO", "REASON", "POLICY")] if changes else []
+    head = [("CONTAINER", "RESOURCE", "FIELD", "FROM", "TO", "REASON", "POLICY")] if changes else []
     return aligned([*head, *map(_cells, changes)])
 
 
