@@ -3,8 +3,8 @@
 A `Placement` begins as what the pod says itself. Rules add to it; they never take away, repeat or reorder.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -22,6 +22,8 @@ NO_RULES = SchedulingRules()
 
 # So many accepted values are listed in a message.
 LISTED = 8
+
+T = TypeVar("T")
 
 PlacementField = Literal["tolerations", "nodeSelector", "nodeAffinity"]
 
@@ -199,24 +201,20 @@ def _choose_device(
     placement: Placement, text: str, resources: Sequence[str], rules: SchedulingRules, case: Case
 ) -> None:
     """G4: nodes with the device that an annotation names."""
-    with_device = {name: [rule.device for rule in rules.of[name] if rule.device is not None] for name in resources}
-    known = [rule.resource for rule in rules.resources if rule.device is not None]
-    resource = _only_resource(with_device, known, f'annotation {ACCELERATOR} "{text[:80]}"', case)
-    for device in with_device.get(resource, ()):
+    what = f'annotation {ACCELERATOR}: "{text[:80]}"'
+    resource, devices = _choices(what, "devices", lambda rule: rule.device, resources, rules, case)
+    for device in devices:
         named = device.names.get(text.lower())
         value = text if named is None else named.value
         if not value or not is_label_value(value):
-            accepted = _listed(device.names, "the value of the label " + device.label.value)
-            _refuse(case, f'annotation {ACCELERATOR}: "{text[:80]}" is no accelerator; accepted: {accepted}')
+            accepted = _listed([*device.names, f"values of the label {device.label.value}"])
+            _refuse(case, f"{what} is no device; accepted: {accepted}")
         elif device.allowed is not None and value not in device.allowed.value:
-            accepted = _listed(device.allowed.value)
-            refusal = f'annotation {ACCELERATOR}: "{text[:80]}" may not be used; accepted: {accepted}'
+            refusal = f"{what} may not be used; accepted: {_listed(device.allowed.value)}"
             case.refusals.append(Refusal("accelerator", refusal, device.allowed.origin))
         else:
             if named is None and device.names and value not in {known.value for known in device.names.values()}:
-                placement.warnings.append(
-                    f'annotation {ACCELERATOR}: "{text}" is none of {_listed(device.names)}: taken as a label\'s value'
-                )
+                placement.warnings.append(f"{what} is none of {_listed(device.names)}: taken as a label's value")
             _require_label(placement, device.label, value, "accelerator", resource)
 
 
@@ -224,35 +222,39 @@ def _choose_partition(
     placement: Placement, text: str, resources: Sequence[str], rules: SchedulingRules, case: Case
 ) -> None:
     """G4: nodes with that part of a device, or with whole ones."""
-    with_partition = {
-        name: [rule.partition for rule in rules.of[name] if rule.partition is not None] for name in resources
-    }
-    known = [rule.resource for rule in rules.resources if rule.partition is not None]
-    resource = _only_resource(with_partition, known, f'annotation {ACCELERATOR_PARTITION} "{text[:80]}"', case)
-    for partition in with_partition.get(resource, ()):
+    what = f'annotation {ACCELERATOR_PARTITION}: "{text[:80]}"'
+    resource, partitions = _choices(what, "partitions", lambda rule: rule.partition, resources, rules, case)
+    for partition in partitions:
         if text == WHOLE_DEVICE:
             _require_whole(placement, partition, resource)
         elif not text or not is_label_value(text):
-            accepted = f"{WHOLE_DEVICE}, the value of the label {partition.label.value}"
-            _refuse(case, f'annotation {ACCELERATOR_PARTITION}: "{text[:80]}" is no partition; accepted: {accepted}')
+            accepted = f"{WHOLE_DEVICE}, values of the label {partition.label.value}"
+            _refuse(case, f"{what} is no partition; accepted: {accepted}")
         else:
             _require_label(placement, partition.label, text, "accelerator-partition", resource)
 
 
-def _only_resource(
-    candidates: Mapping[str, Sequence[Device | Partition]], known: Sequence[str], what: str, case: Case
-) -> str:
-    """The one resource that the annotation can be about; "" where it is refused: there is none, or several."""
-    names = [name for name, choices in candidates.items() if choices]
+def _choices(
+    what: str,
+    choices: str,
+    choice_of: Callable[[ScheduledResource], T | None],
+    resources: Sequence[str],
+    rules: SchedulingRules,
+    case: Case,
+) -> tuple[str, Sequence[T]]:
+    """The one resource that an annotation can be about, and its choices; none where that is refused."""
+    found = {name: [each for each in map(choice_of, rules.of[name]) if each is not None] for name in resources}
+    names = [name for name in resources if found[name]]
     if len(names) == 1:
-        return names[0]
+        return names[0], found[names[0]]
+    known = [rule.resource for rule in rules.resources if choice_of(rule) is not None]
     if names:
-        _refuse(case, f"{what}: the pod asks for several resources that have a choice: {_listed(names)}")
+        _refuse(case, f"{what} may be about any of {_listed(names)}: ask for one resource with {choices} only")
     elif known:
-        _refuse(case, f"{what}: the pod asks for no resource that has a choice; accepted: beside {_listed(known)}")
+        _refuse(case, f"{what} is accepted for pods that ask for {' or '.join(known[:LISTED])} only")
     else:
-        _refuse(case, f"{what}: no policy gives a choice here; leave the annotation out")
-    return ""
+        _refuse(case, f"{what}: no policy knows of {choices} here; leave the annotation out")
+    return "", ()
 
 
 def _refuse(case: Case, text: str) -> None:
@@ -305,22 +307,23 @@ def _judge_reserved(
     }
     shared = [rules.defaults, *([rules.interruptible.placing] if is_interruptible else [])]
     shared += [rule.placing for name in named for rule in rules.of[name]]
-    if any(tolerates_every_key(toleration) for placing in shared for toleration in placing.tolerations.value):
-        return
-    free = {taint for placing in shared for taint in placing.taints}
+    free_keys = {taint for placing in shared for taint in placing.taints}
+    free = [each for placing in shared for each in placing.tolerations.value if tolerates_every_key(each)]
     for rule in rules.resources:
-        reserved, taints = rule.reserved, rule.placing.taints - free
-        guarded = [toleration for toleration in rule.placing.tolerations.value if toleration.key in taints]
+        guarded = [
+            each
+            for each in rule.placing.tolerations.value
+            if each.key and each.key not in free_keys and not any(covers(other, each) for other in free)
+        ]
         found = next((suspect for suspect in suspects if _reaches(suspect, guarded)), None)
-        if reserved.value == "Off" or found is None:
+        if rule.reserved.value == "Off" or found is None:
             continue
-        text = (
-            f'pod: tolerates "{toleration_text(found)}"; {_listed(sorted(taints))} is reserved for pods that ask for '
-        )
-        if reserved.value == "Deny":
-            case.refusals.append(Refusal("reserved", text + rule.resource, reserved.origin))
+        keys = _listed(sorted({str(each.key) for each in guarded}))
+        text = f'pod: tolerates "{toleration_text(found)}"; {keys} is reserved for pods that ask for {rule.resource}'
+        if rule.reserved.value == "Deny":
+            case.refusals.append(Refusal("reserved", text, rule.reserved.origin))
         else:
-            placement.warnings.append(text + rule.resource)
+            placement.warnings.append(text)
 
 
 def _reaches(toleration: Toleration, guarded: Sequence[Toleration]) -> bool:
@@ -331,8 +334,7 @@ def _reaches(toleration: Toleration, guarded: Sequence[Toleration]) -> bool:
     return any(toleration.key == each.key for each in guarded)
 
 
-def _listed(values: Mapping[str, object] | Sequence[str], *more: str) -> str:
+def _listed(values: Iterable[str]) -> str:
     """Values for a message; of many the first."""
-    names = [*values][:LISTED]
-    rest = [f"{len(values) - LISTED} more"] if len(values) > LISTED else []
-    return ", ".join([*names, *rest, *more])
+    names = [*values]
+    return ", ".join(names if len(names) <= LISTED else [*names[:LISTED], f"{len(names) - LISTED} more"])
