@@ -100,18 +100,23 @@ def patched(pod: Json, decision: Decision) -> Json:
     return result
 
 
-def resources_after(pod: Json, *specs: str | Json, **request: Any) -> Json:
-    """Each container's resources after the decision, by name; the pod level's under "pod".
+def reviewed(pod: Json, *specs: str | Json, **request: Any) -> Json:
+    """The pod after the decision, as the API server reads it.
 
-    A second review of the result must change nothing (R14).
+    A second review of it must change nothing (R14).
     """
     decision = decided(pod, *specs, **request)
     assert decision.denial is None, decision.denial
-    result = patched(pod, decision)
+    result: Json = json.loads(json.dumps(patched(pod, decision)))
     if "old" not in request:
         again = decided(result, *specs, **request)
         assert not again.operations, (again.operations, result)
-    spec = result["spec"]
+    return result
+
+
+def resources_after(pod: Json, *specs: str | Json, **request: Any) -> Json:
+    """Each container's resources after the decision, by name; the pod level's under "pod"."""
+    spec = reviewed(pod, *specs, **request)["spec"]
     after = {c["name"]: c.get("resources", {}) for c in (*spec["containers"], *spec.get("initContainers", ()))}
     return after | ({"pod": spec["resources"]} if "resources" in spec else {})
 
