@@ -13,7 +13,7 @@ import random
 import signal
 import socket
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -211,7 +211,10 @@ def listen(host: str, port: int) -> socket.socket:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What is served where: reviews over TLS, probes and metrics without."""
+    """What is served where: reviews over TLS, probes and metrics without.
+
+    `background` runs as long as the server does, in its event loop: what keeps policies and namespaces up to date.
+    """
 
     reviews: Reviews
     load: Load
@@ -221,13 +224,14 @@ class Served:
     management_app: FastAPI
     management_socket: socket.socket
     limits: ConnectionLimits = ConnectionLimits()
+    background: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
 
 
 async def serve(served: Served, *, drain_seconds: float) -> None:
     """Serves until SIGTERM or SIGINT, then answers on for `drain_seconds` and finishes what it has.
 
     While it drains, every response ends its connection, so that the API server's next one goes elsewhere; a second
-    signal ends the draining. Cancelling closes at once.
+    signal ends the draining. Cancelling closes at once. What fails in the background ends the server, too.
     """
     stopping = asyncio.Event()
     at_once = asyncio.Event()
@@ -244,17 +248,22 @@ async def serve(served: Served, *, drain_seconds: float) -> None:
         asyncio.create_task(server.serve(sockets=[listener]))
         for server, listener in ((management, served.management_socket), (reviews, served.review_socket))
     ]
+    background = [asyncio.create_task(run()) for run in served.background]
     served.reviews.log.later = loop.call_later
     served.load.state = "serving"
-    await _first(stopping.wait(), *serving)
+    await _first(stopping.wait(), *serving, *background)
     served.load.state = "draining"
-    if drain_seconds and not any(task.done() for task in serving):
+    if drain_seconds and not any(task.done() for task in (*serving, *background)):
         logger.info("draining for %g s: not ready, and every response ends its connection", drain_seconds)
-        await _first(at_once.wait(), asyncio.sleep(drain_seconds), *serving)
+        await _first(at_once.wait(), asyncio.sleep(drain_seconds), *serving, *background)
     served.load.state = "stopped"
     for server, task in ((reviews, serving[1]), (management, serving[0])):
         server.should_exit = True
         await task
+    for task in background:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
 
 async def _first(*awaitables: Any) -> None:

@@ -16,20 +16,37 @@ NO_LABELS: Mapping[str, str] = {}
 KEPT_NAMESPACES = 16_384
 
 
+class UnknownNamespace(LookupError):
+    """Nothing is known of the namespace yet: it is to be looked up before its pods are decided about (P7)."""
+
+    def __init__(self, namespace: str) -> None:
+        super().__init__(f"the namespace {namespace} is not known yet")
+        self.namespace = namespace
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Policies and namespaces as they were at one moment."""
+    """Policies and namespaces as they were at one moment.
+
+    `knows_all`: whether a namespace that is not in `namespace_labels` has no labels, or only has not been heard of.
+    """
 
     policies: PolicySet
     projects: ProjectRule = DEFAULT_RULE
     namespace_labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    knows_all: bool = True
     _known: dict[str, tuple[Scope, EffectivePolicy]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
     def scope(self, namespace: str) -> Scope:
-        """Project and domain of a namespace (P6)."""
-        return self.projects.scope(namespace, self.namespace_labels.get(namespace, NO_LABELS))
+        """Project and domain of a namespace (P6). Raises UnknownNamespace."""
+        labels = self.namespace_labels.get(namespace)
+        if labels is None:
+            if not self.knows_all:
+                raise UnknownNamespace(namespace)
+            labels = NO_LABELS
+        return self.projects.scope(namespace, labels)
 
     def _scope_and_policy(self, namespace: str) -> tuple[Scope, EffectivePolicy]:
         """Worked out at the first pod of a namespace, then kept as long as the snapshot."""
@@ -39,7 +56,14 @@ class Snapshot:
         found = self._known[namespace] = scope, self.policies.effective(scope)
         return found
 
+    def forget(self, namespace: str) -> None:
+        """Works out the scope of a namespace anew at its next pod: its labels in `namespace_labels` have changed."""
+        self._known.pop(namespace, None)
+
     def decide(self, review: Review, endpoint: Endpoint = "mutate") -> Decision:
-        """What happens to the reviewed pod; raises InvalidPod for one that no API server would send."""
+        """What happens to the reviewed pod.
+
+        Raises InvalidPod for one that no API server would send, and UnknownNamespace.
+        """
         scope, policy = self._known.get(review.namespace) or self._scope_and_policy(review.namespace)
         return decide(review, policy, policy_hash=self.policies.hash, scope=scope, endpoint=endpoint)
