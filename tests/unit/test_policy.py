@@ -13,6 +13,8 @@ from webhook.policy import EMPTY, PolicySet
 from webhook.policy_checks import read_policies
 from webhook.policy_document import Document
 from webhook.projects import Scope
+from webhook.scheduling_rules import ScheduledResource, SchedulingRules
+from webhook.tolerations import toleration_text
 
 HERE = Scope("ml-a-development", "a", "development")
 
@@ -331,6 +333,178 @@ def test_what_is_remembered_of_pods_labels_is_bounded() -> None:
     assert len(policy.selections._remembered) <= 256
 
 
+# Scheduling: path by path, entries of resources by their resource
+
+
+def for_gpus(**fields: Any) -> dict[str, Any]:
+    return {"scheduling": {"resources": [{"resource": "nvidia.com/gpu", **fields}]}}
+
+
+def tolerations(*keys: str) -> list[dict[str, str]]:
+    return [{"key": key, "operator": "Exists"} for key in keys]
+
+
+def scheduling_of(*specs: Any) -> SchedulingRules:
+    """What policies for the platform, the domain and the project come to, as many as there are."""
+    scopes = [{}, {"domain": "development"}, {"project": "a"}][-len(specs) :] if len(specs) > 1 else [{}]
+    policies = policy_set(*({"scope": scope, **spec} for scope, spec in zip(scopes, specs, strict=True)))
+    found = policies.effective(HERE).scheduling
+    assert found is not None
+    return found
+
+
+def only(rules: SchedulingRules) -> ScheduledResource:
+    [entry] = rules.resources
+    return entry
+
+
+def in_words(entry: ScheduledResource) -> dict[str, Any]:
+    """What an entry says, without where that is written."""
+    device, partition = entry.device, entry.partition
+    said = {
+        "tolerations": [toleration_text(each) for each in entry.placing.tolerations.value],
+        "nodeSelector": {key: setting.value for key, setting in entry.placing.node_selector.items()},
+        "reserved": entry.reserved.value,
+        "device": device and device.label.value,
+        "names": device and {name: setting.value for name, setting in device.names.items()},
+        "allowed": device and device.allowed and device.allowed.value,
+        "partition": partition and partition.label.value,
+        "whole": partition and (partition.whole.value.key, partition.whole.value.operator),
+        "whole.toleration": partition and partition.whole_toleration and partition.whole_toleration.value.key,
+    }
+    return {field: value for field, value in said.items() if value not in (None, [], {}, "Off")}
+
+
+MERGED = [
+    # what the broader and the narrower policy say of GPUs, what comes of it
+    ("other-fields-stay", {"nodeSelector": {"a": "b"}}, {"reserved": "Warn"},
+     {"nodeSelector": {"a": "b"}, "reserved": "Warn"}),
+    ("tolerations-replace-whole", {"tolerations": tolerations("a", "b")}, {"tolerations": tolerations("c")},
+     {"tolerations": ["c op=Exists"]}),
+    ("an-empty-list-replaces-too", {"tolerations": tolerations("a")}, {"tolerations": []}, {}),
+    ("null-lifts-tolerations", {"tolerations": tolerations("a")}, {"tolerations": None}, {}),
+    ("node-selectors-merge-by-key", {"nodeSelector": {"a": "1", "b": "1"}}, {"nodeSelector": {"b": "2", "c": "2"}},
+     {"nodeSelector": {"a": "1", "b": "2", "c": "2"}}),
+    ("null-lifts-one-label", {"nodeSelector": {"a": "1", "b": "1"}}, {"nodeSelector": {"a": None}},
+     {"nodeSelector": {"b": "1"}}),
+    ("reserved", {"reserved": "Warn"}, {"reserved": "Deny"}, {"reserved": "Deny"}),
+    ("null-lifts-reserved", {"reserved": "Deny"}, {"reserved": None}, {}),
+    ("names-merge-in-any-case", {"device": {"label": "x", "names": {"A100": "a", "L4": "l"}}},
+     {"device": {"names": {"a100": "b", "H100": "h"}}},
+     {"device": "x", "names": {"a100": "b", "l4": "l", "h100": "h"}}),
+    ("null-lifts-a-name", {"device": {"label": "x", "names": {"A100": "a", "L4": "l"}}},
+     {"device": {"names": {"A100": None}}}, {"device": "x", "names": {"l4": "l"}}),
+    ("allowed-replaces-whole", {"device": {"label": "x", "allowed": ["a", "b"]}}, {"device": {"allowed": ["c"]}},
+     {"device": "x", "allowed": ("c",)}),
+    ("null-lifts-allowed", {"device": {"label": "x", "allowed": ["a"]}}, {"device": {"allowed": None}},
+     {"device": "x"}),
+    ("allowed-by-a-name-of-another-policy", {"device": {"label": "x", "names": {"A100": "a", "L4": "l"}}},
+     {"device": {"allowed": ["a100", "l", "L4", "other"]}},
+     {"device": "x", "names": {"a100": "a", "l4": "l"}, "allowed": ("a", "l", "other")}),
+    ("null-lifts-the-label-and-with-it-the-device", {"device": {"label": "x", "names": {"A": "a"}}},
+     {"device": {"label": None}}, {}),
+    ("a-whole-device", {"partition": {"label": "x", "whole": {"requirement": {"key": "y", "operator": "Exists"}}}},
+     {"partition": {"label": "z", "whole": {"toleration": {"operator": "Exists"}}}},
+     {"partition": "z", "whole": ("y", "Exists"), "whole.toleration": "z"}),
+    ("null-lifts-a-whole-device-back-to-no-label",
+     {"partition": {"label": "x", "whole": {"requirement": {"operator": "Exists"}, "toleration": {"value": "v"}}}},
+     {"partition": {"whole": {"requirement": None, "toleration": None}}},
+     {"partition": "x", "whole": ("x", "DoesNotExist")}),
+    ("a-requirement-replaces-whole",
+     {"partition": {"label": "x", "whole": {"requirement": {"key": "y", "operator": "In", "values": ["1"]}}}},
+     {"partition": {"whole": {"requirement": {"operator": "Exists"}}}}, {"partition": "x", "whole": ("x", "Exists")}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("broader", "narrower", "expected"), [case[1:] for case in MERGED], ids=[case[0] for case in MERGED]
+)
+def test_what_policies_say_of_a_resource_merges_field_by_field(broader: Any, narrower: Any, expected: Any) -> None:
+    assert in_words(only(scheduling_of(for_gpus(**broader), for_gpus(**narrower)))) == expected
+
+
+def entries(*resources: str) -> dict[str, Any]:
+    return {"scheduling": {"resources": [{"resource": resource} for resource in resources]}}
+
+
+def test_the_broader_policys_order_of_resources_comes_first() -> None:
+    rules = scheduling_of(entries("c.com/x", "a.com/x"), entries("b.com/x", "a.com/x"), entries("d.com/x", "c.com/x"))
+    assert [entry.resource for entry in rules.resources] == ["c.com/x", "a.com/x", "b.com/x", "d.com/x"]
+
+
+def test_an_entry_that_null_empties_keeps_its_place() -> None:
+    first = {"scheduling": {"resources": [{"resource": "a.com/x", "reserved": "Warn"}, {"resource": "b.com/x"}]}}
+    again = {"scheduling": {"resources": [{"resource": "a.com/x", "reserved": "Deny"}]}}
+    lifted = {"scheduling": {"resources": [{"resource": "a.com/x", "reserved": None}]}}
+    found = [(entry.resource, entry.reserved.value) for entry in scheduling_of(first, lifted, again).resources]
+    assert found == [("a.com/x", "Deny"), ("b.com/x", "Off")]
+
+
+def test_interruptible_and_defaults_merge_field_by_field() -> None:
+    requirement = {"key": "life", "operator": "In", "values": ["spot"]}
+    placing = {"tolerations": tolerations("a"), "nodeSelector": {"a": "1", "b": "1"}}
+    broader = {"interruptible": {**placing, "requirement": requirement, "otherwise": requirement}, "defaults": placing}
+    narrower = {
+        "interruptible": {"nodeSelector": {"a": "2"}, "requirement": None},
+        "defaults": {"tolerations": tolerations("c"), "nodeSelector": {"b": None}},
+    }
+    rules = scheduling_of({"scheduling": broader}, {"scheduling": narrower})
+    interruptible, defaults = rules.interruptible, rules.defaults
+    assert [toleration_text(each) for each in interruptible.placing.tolerations.value] == ["a op=Exists"]
+    assert {key: setting.value for key, setting in interruptible.placing.node_selector.items()} == {"a": "2", "b": "1"}
+    assert interruptible.requirement is None
+    assert interruptible.otherwise is not None
+    assert interruptible.otherwise.value.values == ("spot",)
+    assert [toleration_text(each) for each in defaults.tolerations.value] == ["c op=Exists"]
+    assert {key: setting.value for key, setting in defaults.node_selector.items()} == {"a": "1"}
+
+
+def test_every_value_of_scheduling_keeps_its_origin() -> None:
+    entry = only(
+        scheduling_of(
+            for_gpus(tolerations=tolerations("a"), nodeSelector={"a": "1", "b": "1"}),
+            for_gpus(nodeSelector={"b": "2"}, reserved="Warn"),
+        )
+    )
+    selector = entry.placing.node_selector
+    found = [entry.placing.tolerations.origin, selector["a"].origin, selector["b"].origin, entry.reserved.origin]
+    assert [(origin.policy, origin.scope) for origin in found] == [
+        ("p0", "domain development"),
+        ("p0", "domain development"),
+        ("p1", "project a"),
+        ("p1", "project a"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "specs",
+    [[{}], [{"scheduling": {}}], [{"scheduling": {"defaults": {}}}], [alias("amd.com/gpu", "x")]],
+    ids=["nothing", "an empty one", "empty sections", "an alias"],
+)
+def test_a_namespace_without_rules_places_nobody(specs: list[Any]) -> None:
+    rules = policy_set(*specs).effective(HERE).scheduling
+    assert rules is None or (rules.defaults == SchedulingRules().defaults and not rules.of["nvidia.com/gpu"])
+
+
+def test_another_projects_scheduling_does_not_count() -> None:
+    other = {"scope": {"project": "b"}, **for_gpus(reserved="Warn")}
+    assert policy_set(other).effective(HERE).scheduling is None
+    assert policy_set(other).effective(Scope("x", "b")).scheduling is not None
+
+
+def test_a_pod_selector_policy_changes_nothing_of_scheduling() -> None:
+    policy = policy_set(for_gpus(reserved="Warn"), with_selector(SELECTOR, container={"max": {"cpu": "1"}})).effective(
+        HERE
+    )
+    assert policy.for_pod({"team": "ml"}).scheduling == policy.scheduling is not None
+
+
+def test_what_is_remembered_of_pods_resources_is_bounded() -> None:
+    rules = scheduling_of(for_gpus(reserved="Warn"))
+    assert [bool(rules.of[f"nvidia.com/gpu{number or ''}"]) for number in range(1024)] == [True] + [False] * 1023
+    assert len(rules.of) <= 256
+
+
 # The set as a whole
 
 
@@ -373,6 +547,11 @@ def test_the_hash_changes_with_the_content_only() -> None:
     assert one.hash == policy_set(cpu_maximum("1000m"), cpu_maximum("2", project="a")).hash
     assert one.hash != policy_set(cpu_maximum("1"), cpu_maximum("3", project="a")).hash
     assert one.hash != policy_set(cpu_maximum("1"), cpu_maximum("2", project="b")).hash
+    first, second = entries("a.com/x", "b.com/x"), entries("b.com/x", "a.com/x")
+    assert policy_set(first).hash != policy_set(second).hash, "the order of resources counts"
+    assert policy_set(first).hash == policy_set(entries("a.com/x", "b.com/x")).hash
+    tolerated = [policy_set(for_gpus(tolerations=tolerations(key))).hash for key in ("a", "b")]
+    assert tolerated[0] != tolerated[1]
     assert len(one.hash) == 12
 
 

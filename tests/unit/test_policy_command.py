@@ -21,6 +21,10 @@ def written(folder: Path, name: str, *lines: str) -> Path:
     return file
 
 
+def for_gpus(fields: str) -> str:
+    return f"scheduling: {{resources: [{{resource: nvidia.com/gpu, {fields}}}]}}"
+
+
 def test_a_good_set_passes_with_a_summary(tmp_path: Path) -> None:
     result = run("check", written(tmp_path, "a", "container: {max: {cpu: 1}}"))
     assert result.exit_code == 0
@@ -90,6 +94,37 @@ def test_wrong_usage_exits_with_2(arguments: tuple[str, ...]) -> None:
             "container.max.tpu says nothing: no policy for it has the alias tpu (platform)",
             id="an alias that is not in force",
         ),
+        pytest.param(
+            for_gpus("tolerations: [{key: gpu, operator: Exists}], reserved: Warn"),
+            for_gpus("tolerations: null"),
+            "a.yaml:5: warning: reserved Warn of nvidia.com/gpu has no effect: its tolerations name no taint's key "
+            "(project p)",
+            id="reserved without a taint",
+        ),
+        pytest.param(
+            for_gpus("tolerations: [{key: gpu, operator: Exists}]"),
+            for_gpus("tolerations: [{operator: Exists}], reserved: Deny"),
+            "b.yaml:6: warning: reserved Deny of nvidia.com/gpu has no effect: its tolerations name no taint's key",
+            id="reserved with every taint",
+        ),
+        pytest.param(
+            for_gpus("device: {label: kind, names: {A100: a}}"),
+            for_gpus("device: {label: null}"),
+            "a.yaml:5: warning: device of nvidia.com/gpu has no effect: no policy for it gives its label (project p)",
+            id="a device without a label",
+        ),
+        pytest.param(
+            "contact: x",
+            for_gpus("partition: {whole: {requirement: {operator: Exists}}}"),
+            "b.yaml:6: warning: partition of nvidia.com/gpu has no effect: no policy for it gives its label",
+            id="a partition without a label",
+        ),
+        pytest.param(
+            for_gpus("nodeSelector: {group: gpu, zone: a}"),
+            "scheduling: {resources: [{resource: 'nvidia.com/*', nodeSelector: {group: other, zone: a}}]}",
+            "b.yaml:6: warning: nodeSelector group of nvidia.com/* is other, and gpu of nvidia.com/gpu: ",
+            id="node selectors that contradict each other",
+        ),
     ],
 )
 def test_what_only_merging_brings_to_light_is_a_warning(
@@ -101,6 +136,23 @@ def test_what_only_merging_brings_to_light_is_a_warning(
     assert result.exit_code == 0
     assert warning in result.output
     assert result.output.splitlines()[-1].startswith("2 policies in 2 files: no errors, 1 warning (")
+
+
+@pytest.mark.parametrize(
+    "project",
+    [
+        pytest.param("scheduling: {resources: [{resource: 'google.com/*', nodeSelector: {group: x}}]}", id="others"),
+        pytest.param("scheduling: {resources: [{resource: 'nvidia.com/*', nodeSelector: {zone: a}}]}", id="labels"),
+        pytest.param("scheduling: {resources: [{resource: 'nvidia.com/*', nodeSelector: {group: gpu}}]}", id="value"),
+        pytest.param(for_gpus("reserved: null, device: {names: {L4: l}}"), id="of an entry"),
+        pytest.param(for_gpus("partition: {whole: {requirement: null}}"), id="a null of nothing"),
+    ],
+)
+def test_what_policies_say_of_scheduling_together_is_fine(tmp_path: Path, project: str) -> None:
+    platform = "tolerations: [{key: gpu}], reserved: Deny, nodeSelector: {group: gpu}, device: {label: a}"
+    written(tmp_path, "a", for_gpus(platform))
+    written(tmp_path, "b", "scope: {project: p}", project)
+    assert "no errors, no warnings" in run("check", tmp_path).output
 
 
 def test_what_a_pod_selector_policy_says_in_vain_is_a_warning(tmp_path: Path) -> None:
@@ -123,6 +175,63 @@ def test_every_value_is_shown_with_policy_file_and_line(tmp_path: Path) -> None:
     assert ["mode", "Enforce", "built-in", "default"] in rows
     assert ["quota.requests.nvidia.com/gpu", "8", "a", "platform", f"{tmp_path}/a.yaml:6"] in rows
     assert ["container.max.cpu", "500m", "c", "pods", "with", "x=y", f"{tmp_path}/c.yaml:6"] in rows
+
+
+PLATFORM = """\
+scheduling:
+  resources:
+  - resource: nvidia.com/gpu
+    tolerations: [{key: gpu, operator: Exists, effect: NoSchedule}, {key: b, value: c}]
+    nodeSelector: {example.com/group: gpu, zone: a}
+    reserved: Warn
+    device: {label: kind, names: {a100: a-100}, allowed: [a100, h-100]}
+    partition: {label: slice, whole: {requirement: {operator: DoesNotExist}, toleration: {operator: Exists}}}
+  - {resource: z.com/x, reserved: Deny, tolerations: [{key: z}]}
+  interruptible: {requirement: {key: life, operator: In, values: [spot, other]}}
+  defaults: {tolerations: [], nodeSelector: {os: linux}}
+"""
+PROJECT = """\
+scope: {project: p}
+scheduling:
+  resources:
+  - {resource: a.com/x, nodeSelector: {a: b}}
+  - {resource: nvidia.com/gpu, reserved: null, nodeSelector: {zone: null}, device: {names: {h100: h-100}}}
+  interruptible: {otherwise: null}
+"""
+
+
+def test_scheduling_is_shown_value_by_value_in_the_order_in_which_it_applies(tmp_path: Path) -> None:
+    written(tmp_path, "a", *PLATFORM.splitlines())
+    written(tmp_path, "b", *PROJECT.splitlines())
+    values = json.loads(run("effective", "p-staging", "--policy", tmp_path, "-o", "json").stdout)["values"]
+    found = [(v["field"], v["value"], v["policy"], v["line"]) for v in values if v["field"].startswith("scheduling")]
+    gpu = "scheduling.resources[nvidia.com/gpu]"
+    assert found == [
+        (f"{gpu}.tolerations", "gpu:NoSchedule op=Exists, b=c", "a", 8),
+        (f"{gpu}.nodeSelector[example.com/group]", "gpu", "a", 9),
+        (f"{gpu}.nodeSelector.zone", "null", "b", 9),
+        (f"{gpu}.reserved", "null", "b", 9),
+        (f"{gpu}.device.label", "kind", "a", 11),
+        (f"{gpu}.device.names.a100", "a-100", "a", 11),
+        (f"{gpu}.device.allowed", "a100, h-100", "a", 11),
+        (f"{gpu}.partition.label", "slice", "a", 12),
+        (f"{gpu}.partition.whole.requirement", "DoesNotExist", "a", 12),
+        (f"{gpu}.partition.whole.toleration", "op=Exists", "a", 12),
+        (f"{gpu}.device.names.h100", "h-100", "b", 9),
+        ("scheduling.resources[z.com/x].tolerations", "z", "a", 13),
+        ("scheduling.resources[z.com/x].reserved", "Deny", "a", 13),
+        ("scheduling.resources[a.com/x].nodeSelector.a", "b", "b", 8),
+        ("scheduling.interruptible.requirement", "life In [spot, other]", "a", 14),
+        ("scheduling.interruptible.otherwise", "null", "b", 10),
+        ("scheduling.defaults.tolerations", "none", "a", 15),
+        ("scheduling.defaults.nodeSelector.os", "linux", "a", 15),
+    ]
+
+
+def test_scheduling_comes_last_and_with_its_policy_and_place(tmp_path: Path) -> None:
+    file = written(tmp_path, "a", "quota: {pods: 5}", "mode: Warn", for_gpus("nodeSelector: {a: b}"))
+    last = run("effective", "p-staging", "--policy", file).output.splitlines()[-1]
+    assert last.split() == ["scheduling.resources[nvidia.com/gpu].nodeSelector.a", "b", "a", "platform", f"{file}:7"]
 
 
 def test_the_same_as_json_by_labels_and_the_environment(tmp_path: Path) -> None:

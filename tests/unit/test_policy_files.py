@@ -34,6 +34,15 @@ def spec_of(text: str, name: str = "a") -> str:
     return HEAD % name + "spec:\n" + "".join(f"  {line}\n" for line in text.splitlines())
 
 
+def entry(fields: str) -> str:
+    """A spec with one entry of scheduling.resources."""
+    return f"scheduling: {{resources: [{{resource: a.com/b, {fields}}}]}}"
+
+
+def toleration(fields: str) -> str:
+    return entry(f"tolerations: [{{{fields}}}]")
+
+
 def maximum(policies: PolicySet, resource: str) -> str:
     bound = policies.effective(Scope("x")).maximum.get(resource)
     assert bound is not None
@@ -70,7 +79,10 @@ def test_what_is_no_quantity_is_refused_with_its_line(tmp_path: Path, written: s
 
 
 def test_words_that_yaml_takes_for_booleans_are_words(tmp_path: Path) -> None:
-    assert load(tmp_path, spec_of("mode: Off")).effective(Scope("x")).mode.value == "Off"
+    policy = load(tmp_path, spec_of("mode: Off\n" + entry("reserved: Off"))).effective(Scope("x"))
+    assert policy.mode.value == "Off"
+    assert policy.scheduling is not None
+    assert policy.scheduling.resources[0].reserved.value == "Off"
 
 
 # What the fields accept. `schema`: whether the JSON Schema can say it, too.
@@ -250,6 +262,260 @@ BAD: list[Any] = [
     pytest.param("quota: {pods: 1.5}", "use a whole number", False, id="quota of half a pod"),
 ]
 
+IS_NO_RESOURCE = "is no resource"
+NULL = "null is accepted for single values only"
+
+BAD_SCHEDULING: list[Any] = [
+    pytest.param("scheduling: null", f"spec.scheduling: {NULL}", True, id="null scheduling"),
+    pytest.param("scheduling: {resources: null}", f"scheduling.resources: {NULL}", True, id="null resources"),
+    pytest.param("scheduling: {resources: {}}", "resources: a mapping is not accepted: use a list", True, id="no list"),
+    pytest.param("scheduling: {interruptible: null}", f"interruptible: {NULL}", True, id="null interruptible"),
+    pytest.param("scheduling: {defaults: null}", f"defaults: {NULL}", True, id="null defaults"),
+    pytest.param(
+        "scheduling: {nodeSelector: {}}",
+        "scheduling.nodeSelector: is no field here; accepted: resources, interruptible, defaults",
+        True,
+        id="selector for nobody",
+    ),
+    pytest.param(
+        "scope: {podSelector: {}}\nscheduling: {defaults: {nodeSelector: {a: b}}}",
+        "spec.scheduling: scheduling is not accepted: a policy with a podSelector may set",
+        False,
+        id="scheduling by pod selector",
+    ),
+    # resource and alias
+    pytest.param("scheduling: {resources: [{alias: x}]}", "[0].resource: is required", True, id="no resource"),
+    pytest.param("scheduling: {resources: [a.com/b]}", "use a mapping of tolerations, nodeS", True, id="text entry"),
+    pytest.param("scheduling: {resources: [{resource: 5}]}", "5 is a number in YAML", True, id="number as a resource"),
+    pytest.param("scheduling: {resources: [{resource: foo}]}", IS_NO_RESOURCE, False, id="unknown resource"),
+    pytest.param("scheduling: {resources: [{resource: ''}]}", f'"" {IS_NO_RESOURCE}', False, id="empty resource"),
+    pytest.param("scheduling: {resources: [{resource: 'cpu*'}]}", f'"cpu*" {IS_NO_RESOURCE}', False, id="cpu by glob"),
+    pytest.param(
+        "scheduling: {resources: [{resource: 'hugepages-*'}]}",
+        f'resources[0].resource: "hugepages-*" {IS_NO_RESOURCE}',
+        False,
+        id="hugepages by glob",
+    ),
+    pytest.param(entry("alias: a.com/c"), "is no alias: use a short name", True, id="qualified alias"),
+    # tolerations
+    pytest.param(
+        entry("tolerations: {}"), "tolerations: a mapping is not accepted: use a list", True, id="tolerations"
+    ),
+    pytest.param(
+        toleration(""), "tolerations[0]: without a key the operator must be Exists", False, id="empty toleration"
+    ),
+    pytest.param(toleration("operator: Equal"), "the operator must be Exists", False, id="Equal without a key"),
+    pytest.param(
+        toleration("key: '', operator: Exists"),
+        'tolerations[0].key: "" is no label key: use a name such as team',
+        True,
+        id="empty key",
+    ),
+    pytest.param(toleration("key: a b, operator: Exists"), '"a b" is no label key', True, id="key of a toleration"),
+    pytest.param(
+        toleration("key: a, operator: exists"),
+        '.operator: "exists" is not accepted: use Exists or Equal',
+        True,
+        id="exists",
+    ),
+    pytest.param(toleration("key: a, operator: Lt, value: '5'"), "use Exists or Equal", True, id="gated operator"),
+    pytest.param(toleration("key: a, operator: null"), f"tolerations[0].operator: {NULL}", True, id="null operator"),
+    pytest.param(
+        toleration("key: a, operator: Exists, value: x"),
+        "tolerations[0].value: Exists has no value: leave it out",
+        False,
+        id="Exists with a value",
+    ),
+    pytest.param(toleration("key: a, value: x y"), '.value: "x y" is no label value', True, id="toleration's value"),
+    pytest.param(toleration("key: a, value: true"), ".value: true is a boolean in YAML", True, id="boolean value"),
+    pytest.param(
+        toleration("key: a, effect: noschedule"),
+        '.effect: "noschedule" is not accepted: use NoSchedule, PreferNoSchedule or NoExecute',
+        True,
+        id="effect",
+    ),
+    pytest.param(toleration("key: a, effect: ''"), '.effect: "" is not', True, id="empty effect"),
+    pytest.param(
+        toleration("key: a, effect: NoSchedule, tolerationSeconds: 5"),
+        "tolerationSeconds: tolerationSeconds are accepted with the effect NoExecute only",
+        False,
+        id="seconds of NoSchedule",
+    ),
+    pytest.param(toleration("key: a, tolerationSeconds: 5"), "NoExecute only", False, id="seconds of every effect"),
+    pytest.param(
+        toleration("key: a, effect: NoExecute, tolerationSeconds: '5'"),
+        '"5" is not accepted: use whole seconds, 0 or more, without quotes',
+        True,
+        id="seconds in quotes",
+    ),
+    pytest.param(
+        toleration("key: a, effect: NoExecute, tolerationSeconds: -5"), "0 or more", True, id="negative seconds"
+    ),
+    pytest.param(
+        toleration("key: a, effect: NoExecute, tolerationSeconds: 1.5"), "whole seconds", True, id="half a second"
+    ),
+    pytest.param(
+        "scheduling: {interruptible: {tolerations: [{value: x}]}}",
+        "scheduling.interruptible.tolerations[0]: without a key",
+        False,
+        id="toleration of interruptible pods",
+    ),
+    pytest.param(
+        "scheduling: {defaults: {tolerations: [{key: a, operator: Exists, value: x}]}}",
+        "scheduling.defaults.tolerations[0].value: Exists has no value",
+        False,
+        id="toleration of every pod",
+    ),
+    # node selectors
+    pytest.param(entry("nodeSelector: null"), f"nodeSelector: {NULL}", True, id="null node selector"),
+    pytest.param(entry("nodeSelector: []"), "a list is not accepted: use a mapping", True, id="list of labels"),
+    pytest.param(
+        entry("nodeSelector: {a b: c}"), 'nodeSelector[a b]: "a b" is no label key', False, id="node label key"
+    ),
+    pytest.param(
+        entry("nodeSelector: {a: c d}"), 'nodeSelector.a: "c d" is no label value', True, id="node label value"
+    ),
+    pytest.param(entry("nodeSelector: {a: true}"), "true is a boolean in YAML", True, id="node label boolean"),
+    pytest.param("scheduling: {interruptible: {nodeSelector: {a: 1}}}", "1 is a number", True, id="node label number"),
+    pytest.param(
+        "scheduling: {defaults: {nodeSelector: {a: c d}}}", "defaults.nodeSelector.a", True, id="default label"
+    ),
+    # reserved
+    pytest.param(
+        entry("reserved: deny"), 'reserved: "deny" is not accepted: use Off, Warn or Deny', True, id="reserved"
+    ),
+    pytest.param(entry("reserved: yes"), "use Off, Warn or Deny", True, id="reserved as a boolean"),
+    pytest.param(
+        "scheduling: {interruptible: {reserved: Warn}}",
+        "reserved: is no field here; accepted: tolerations, nodeSelector, requirement, otherwise",
+        True,
+        id="reserved for interruptible pods",
+    ),
+    # device
+    pytest.param(entry("device: null"), f"device: {NULL}", True, id="null device"),
+    pytest.param(entry("device: a"), "use a mapping of label, names, allowed", True, id="text for a device"),
+    pytest.param(entry("device: {kinds: {}}"), "accepted: label, names, allowed", True, id="unknown field of a device"),
+    pytest.param(entry("device: {label: a b}"), 'device.label: "a b" is no label key', True, id="device label"),
+    pytest.param(entry("device: {names: null}"), f"device.names: {NULL}", True, id="null names"),
+    pytest.param(
+        entry("device: {names: {A: ''}}"), 'names.A: "" is no value of a label on nodes', True, id="name of nothing"
+    ),
+    pytest.param(entry("device: {names: {A: x y}}"), "is no value of a label on nodes", True, id="name of no label"),
+    pytest.param(
+        entry("device: {names: {' A': x}}"), '" A" is no name: use 1 to 63 characters', False, id="name with a space"
+    ),
+    pytest.param(entry("device: {names: {'': x}}"), '"" is no name', False, id="empty name"),
+    pytest.param(
+        entry("device: {names: {A: x, b: y, a: z}}"),
+        "device.names.a: A and a are one name: case does not count",
+        False,
+        id="one name in two cases",
+    ),
+    pytest.param(
+        entry("device: {allowed: []}"),
+        "device.allowed: an empty list allows none: list at least one, or write null for every device",
+        False,
+        id="nothing allowed",
+    ),
+    pytest.param(entry("device: {allowed: x}"), 'allowed: "x" is not accepted: use a list', True, id="allowed"),
+    # partition
+    pytest.param(entry("partition: null"), f"partition: {NULL}", True, id="null partition"),
+    pytest.param(entry("partition: {sizes: []}"), "accepted: label, whole", True, id="unknown field of a partition"),
+    pytest.param(entry("partition: {label: ''}"), 'partition.label: "" is no label key', True, id="partition label"),
+    pytest.param(entry("partition: {whole: null}"), f"partition.whole: {NULL}", True, id="null whole"),
+    pytest.param(
+        entry("partition: {whole: {tolerations: []}}"),
+        "accepted: requirement, toleration",
+        True,
+        id="unknown field of whole",
+    ),
+    pytest.param(
+        entry("partition: {whole: {requirement: {}}}"),
+        "requirement.operator: is required",
+        True,
+        id="no operator of whole",
+    ),
+    pytest.param(
+        entry("partition: {whole: {requirement: {operator: In}}}"),
+        "partition.whole.requirement: In needs values: a list of at least one",
+        False,
+        id="whole In without values",
+    ),
+    pytest.param(
+        entry("partition: {whole: {requirement: {operator: DoesNotExist, values: [a]}}}"),
+        "partition.whole.requirement.values: DoesNotExist has no values: leave them out",
+        False,
+        id="whole DoesNotExist with values",
+    ),
+    pytest.param(
+        entry("partition: {whole: {toleration: {operator: Exists, value: x}}}"),
+        "partition.whole.toleration.value: Exists has no value",
+        False,
+        id="toleration of whole",
+    ),
+    pytest.param(
+        entry("partition: {whole: {toleration: {effect: NoSchedule, tolerationSeconds: 1}}}"),
+        "NoExecute only",
+        False,
+        id="seconds of whole",
+    ),
+    # requirements
+    pytest.param(
+        "scheduling: {interruptible: {requirement: {operator: Exists}}}",
+        "interruptible.requirement.key: is required",
+        True,
+        id="requirement without a key",
+    ),
+    pytest.param(
+        "scheduling: {interruptible: {otherwise: {key: a, operator: Near}}}",
+        'otherwise.operator: "Near" is not accepted: use In, NotIn, Exists, DoesNotExist, Gt or Lt',
+        True,
+        id="operator of a requirement",
+    ),
+    pytest.param(
+        "scheduling: {interruptible: {requirement: {key: a, operator: In, values: []}}}",
+        "interruptible.requirement: In needs values",
+        False,
+        id="requirement In nothing",
+    ),
+    pytest.param(
+        "scheduling: {interruptible: {otherwise: {key: a, operator: NotIn}}}",
+        "interruptible.otherwise: NotIn needs values",
+        False,
+        id="otherwise NotIn nothing",
+    ),
+    pytest.param(
+        "scheduling: {interruptible: {otherwise: {key: a, operator: Exists, values: [x]}}}",
+        "otherwise.values: Exists has no values",
+        False,
+        id="otherwise Exists with values",
+    ),
+    pytest.param(
+        "scheduling: {interruptible: {requirement: {key: a, operator: Gt, values: [x]}}}",
+        'requirement: Gt needs one value, a whole number in quotes such as "8"',
+        False,
+        id="Gt of a word",
+    ),
+    pytest.param(
+        "scheduling: {interruptible: {requirement: {key: a, operator: Lt, values: ['1', '2']}}}",
+        "Lt needs one value",
+        False,
+        id="Lt of two",
+    ),
+    pytest.param(
+        "scheduling: {interruptible: {requirement: [{key: a, operator: Exists}]}}",
+        "requirement: a list is not accepted: use a mapping",
+        True,
+        id="list of requirements",
+    ),
+    pytest.param(
+        "scheduling: {defaults: {requirement: null}}",
+        "requirement: is no field here; accepted: tolerations, nodeSelector",
+        True,
+        id="requirement of every pod",
+    ),
+]
+
 GOOD: list[Any] = [
     pytest.param("{}", id="nothing"),
     pytest.param("scope: {}", id="the platform"),
@@ -278,10 +544,53 @@ GOOD: list[Any] = [
         "  gold.storageclass.storage.k8s.io/requests.storage: 1Gi}",
         id="quota",
     ),
+    pytest.param("scheduling: {}", id="scheduling that says nothing"),
+    pytest.param(
+        "scheduling: {resources: [{resource: cpu}, {resource: hugepages-2Mi}, {resource: 'nvidia.com/mig-*'},\n"
+        "  {resource: '*'}, {resource: deviceclass.resource.kubernetes.io/gpu}]}",
+        id="resources",
+    ),
+    pytest.param(
+        "scheduling: {resources: [{resource: a.com/b, alias: null, tolerations: null, nodeSelector: {a: null},\n"
+        "  reserved: null, device: {label: null, names: {A: null}, allowed: null},\n"
+        "  partition: {label: null, whole: {requirement: null, toleration: null}}}],\n"
+        "  interruptible: {tolerations: null, requirement: null, otherwise: null}, defaults: {tolerations: null}}",
+        id="nulls of scheduling",
+    ),
+    pytest.param(
+        entry(
+            "tolerations: [{operator: Exists}, {key: a.io/b, operator: Exists, effect: NoSchedule},\n"
+            "  {key: a, value: b}, {key: a, operator: Exists, value: ''},\n"
+            "  {key: a, operator: Equal, value: '', effect: PreferNoSchedule},\n"
+            "  {key: a, operator: Exists, effect: NoExecute, tolerationSeconds: 0}]"
+        ),
+        id="tolerations",
+    ),
+    pytest.param(entry("tolerations: [], nodeSelector: {}"), id="empty ones"),
+    pytest.param(entry("nodeSelector: {a.io/b: ''}, reserved: Warn"), id="an empty label value"),
+    pytest.param(
+        entry(
+            "device: {label: a.io/b, names: {A100: nvidia-a100, NVIDIA A10 (24 GB): a10}, allowed: [a100, nvidia-a100]}"
+        ),
+        id="device",
+    ),
+    pytest.param(entry("device: {names: {A: b}}, partition: {whole: {}}"), id="a label that another document gives"),
+    pytest.param(
+        entry(
+            "partition: {label: a, whole: {requirement: {operator: In, values: ['']},\n"
+            "  toleration: {effect: NoSchedule}}}"
+        ),
+        id="partition",
+    ),
+    pytest.param(
+        "scheduling: {interruptible: {requirement: {key: a, operator: Gt, values: ['8']},\n"
+        "  otherwise: {key: a.io/b, operator: DoesNotExist}}}",
+        id="interruptible",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("spec", "message", "schema"), BAD)
+@pytest.mark.parametrize(("spec", "message", "schema"), [*BAD, *BAD_SCHEDULING])
 def test_what_is_wrong_is_refused_with_its_field(tmp_path: Path, spec: str, message: str, schema: bool) -> None:
     found = errors(tmp_path, spec_of(spec))
     assert any(message in error for error in found), found
@@ -309,7 +618,7 @@ def test_the_schema_accepts_what_the_loader_accepts(spec: str) -> None:
     jsonschema.Draft202012Validator(json.loads(schema_text())).validate(as_json(text))
 
 
-@pytest.mark.parametrize(("spec", "message", "schema"), BAD)
+@pytest.mark.parametrize(("spec", "message", "schema"), [*BAD, *BAD_SCHEDULING])
 def test_the_schema_refuses_what_it_can_say(spec: str, message: str, schema: bool) -> None:
     is_valid = jsonschema.Draft202012Validator(json.loads(schema_text())).is_valid(as_json(spec_of(spec)))
     assert is_valid is not schema
