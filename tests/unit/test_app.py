@@ -393,6 +393,26 @@ def test_the_text_log_is_for_people() -> None:
     assert "    main: limits.cpu 8 → 4 (maximum)\n" in text
 
 
+SCHEDULED = """
+scheduling:
+  resources: [{resource: nvidia.com/gpu, nodeSelector: {group: gpu}, reserved: Deny, tolerations: [{key: gpu}]}]
+  interruptible: {otherwise: {key: life, operator: NotIn, values: [spot]}}
+"""
+GPU_TASK = pod(container(limits={"nvidia.com/gpu": "1"}), annotations={"task-resources.io/shared-memory": "1Gi"})
+
+
+def test_the_text_log_has_what_was_added_for_scheduling() -> None:
+    logged = service(SCHEDULED, log_format="text")
+    logged.post(review_body(GPU_TASK))
+    _, *changes = logged.text().splitlines()
+    assert changes == [
+        "    pod: tolerations.nvidia.com/gpu unset → gpu (resource)",
+        "    pod: nodeSelector.nvidia.com/gpu unset → group=gpu (resource)",
+        "    pod: nodeAffinity unset → life NotIn [spot] (not-interruptible)",
+        "    main: volumes.shared-memory unset → emptyDir Memory 1Gi (shared-memory)",
+    ]
+
+
 def test_lines_of_reviews_that_were_answered_together_go_out_together_and_none_is_lost() -> None:
     logged = service(CAP)
     waiting: list[Callable[[], None]] = []
@@ -450,6 +470,48 @@ def test_a_denial_is_counted_by_its_reason() -> None:
     counted = service(DENY)
     counted.post(review_body(TOO_MUCH))
     assert counted.value("denials_total", reason="maximum") == 1
+
+
+def test_what_is_added_for_scheduling_is_counted_by_resource_and_rule() -> None:
+    counted = service(SCHEDULED)
+    for _ in range(2):
+        counted.post(review_body(GPU_TASK))
+    changes = {
+        name.removeprefix("task_resources_changes_total"): value
+        for name, value in counted.samples().items()
+        if name.startswith("task_resources_changes_total")
+    }
+    assert changes == {
+        '{"resource": "nvidia.com/gpu", "rule": "resource"}': 4,
+        '{"resource": "", "rule": "not-interruptible"}': 2,
+        '{"resource": "shared-memory", "rule": "shared-memory"}': 2,
+    }
+    assert not any(name.startswith("task_resources_capacity_delta_total") for name in counted.samples())
+
+
+@pytest.mark.parametrize(
+    ("reason", "task", "spec"),
+    [
+        ("annotation", pod(annotations={"task-resources.io/interruptible": "x"}), "{}"),
+        ("node-selector", pod(container(limits={"nvidia.com/gpu": "1"}), nodeSelector={"group": "cpu"}), SCHEDULED),
+        ("reserved", pod(tolerations=[{"operator": "Exists"}]), SCHEDULED),
+        (
+            "accelerator",
+            pod(container(limits={"a.com/b": "1"}), annotations={"task-resources.io/accelerator": "A100"}),
+            "scheduling: {resources: [{resource: a.com/b, device: {label: kind, allowed: [h100]}}]}",
+        ),
+        (
+            "shared-memory",
+            pod(container(limits={"memory": "1Gi"}), annotations={"task-resources.io/shared-memory": "2Gi"}),
+            "onExceed: Deny",
+        ),
+    ],
+    ids=["annotation", "node selector", "reserved", "accelerator", "shared memory"],
+)
+def test_a_denial_of_a_place_is_counted_by_its_reason(reason: str, task: dict[str, Any], spec: str) -> None:
+    counted = service(spec)
+    counted.post(review_body(task))
+    assert counted.value("denials_total", reason=reason) == 1
 
 
 def test_pods_cannot_make_new_series_without_end() -> None:

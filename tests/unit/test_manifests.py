@@ -124,6 +124,57 @@ def test_what_was_filled_in_for_the_review_is_left_out_again(given: Json, review
     assert after(job(resources=given), **reviewed) == written
 
 
+PLACING: list[Json] = [
+    {"tolerations": [{"key": "own"}, {"key": "added"}]},
+    {"nodeSelector": {"own": "x", "added": "y"}},
+    {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}},
+    {"volumes": [{"name": "own"}, {"name": "added"}]},
+]
+
+
+@pytest.mark.parametrize("changed", PLACING, ids=[next(iter(fields)) for fields in PLACING])
+@pytest.mark.parametrize("has_own", [True, False], ids=["beside its own", "alone"])
+def test_where_a_pod_is_scheduled_goes_into_the_template(changed: Json, has_own: bool) -> None:
+    document = copy.deepcopy(JOB)
+    [(field, value)] = changed.items()
+    if has_own:
+        own = value[:1] if isinstance(value, list) else {"own": "x"}
+        document["spec"]["template"]["spec"] |= {field: own, "serviceAccountName": "default"}
+    item = reviewable("f", document)
+    assert item.body is not None
+    pod = reviewed_pod(item.body)
+    pod["spec"][field] = value
+    document["spec"]["template"]["spec"][field] = value
+    assert item.with_pod(pod) == document
+
+
+def test_a_mount_goes_into_its_container() -> None:
+    document = job(volumeMounts=[{"name": "own", "mountPath": "/data"}])
+    document["spec"]["template"]["spec"]["containers"].append({"name": "second"})
+    item = reviewable("f", document)
+    assert item.body is not None
+    pod = reviewed_pod(item.body)
+    mounts = [{"name": "own", "mountPath": "/data"}, {"name": "task-resources-shm", "mountPath": "/dev/shm"}]
+    pod["spec"]["containers"][0]["volumeMounts"] = mounts
+    document["spec"]["template"]["spec"]["containers"][0]["volumeMounts"] = mounts
+    assert item.with_pod(pod) == document
+
+
+@pytest.mark.parametrize("kind", ["DaemonSet", "Deployment"])
+def test_pods_of_a_daemon_set_are_those_that_its_controller_makes(kind: str) -> None:
+    document = {**JOB, "apiVersion": "apps/v1", "kind": kind}
+    review = decode(reviewable("f", document).body or b"")
+    assert review.is_of_daemon_set is (kind == "DaemonSet")
+    assert "ownerReferences" not in JOB["spec"]["template"]["metadata"]
+
+
+def test_a_pod_that_a_daemon_set_owns_is_one_of_its() -> None:
+    owners = [{"kind": "DaemonSet", "name": "d"}]
+    pod: Json = {"kind": "Pod", "metadata": {"ownerReferences": owners}, "spec": {"containers": [{"name": "main"}]}}
+    assert decode(reviewable("f", pod).body or b"").is_of_daemon_set
+    assert reviewable("f", pod).with_pod({**pod, "metadata": {}}) == pod
+
+
 @pytest.mark.parametrize("metadata", [None, {}, {"annotations": None}, {"annotations": {"a": "b"}}])
 def test_annotations_go_where_the_template_has_them(metadata: Json | None) -> None:
     document = copy.deepcopy(JOB)

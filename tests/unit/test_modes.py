@@ -56,6 +56,53 @@ def test_warnings_say_would_in_mode_warn() -> None:
     )
 
 
+SCHEDULED = """
+scheduling:
+  resources:
+  - {resource: nvidia.com/gpu, tolerations: [{key: gpu, operator: Exists}], nodeSelector: {group: gpu}}
+  interruptible: {requirement: {key: life, operator: In, values: [spot]}}
+  defaults: {nodeSelector: {os: linux}}
+"""
+GPU_TASK = pod(
+    container(limits={"nvidia.com/gpu": "1"}),
+    annotations={"task-resources.io/interruptible": "true", "task-resources.io/shared-memory": "1Gi"},
+)
+
+
+@pytest.mark.parametrize(
+    ("mode", "would"),
+    [("Enforce", "added"), ("Warn", "would be added"), ("Audit", None)],
+    ids=["Enforce", "Warn", "Audit"],
+)
+def test_what_is_added_for_scheduling_is_warned_of_as_the_mode_says(mode: str, would: str | None) -> None:
+    decision = decided(GPU_TASK, f"mode: {mode}{SCHEDULED}")
+    assert (decision.outcome, bool(decision.operations)) == ("changed", mode == "Enforce")
+    assert len(decision.changes) == 5
+    assert decision.warnings == (
+        ()
+        if would is None
+        else (
+            f"pod: toleration gpu op=Exists {would} (asks for nvidia.com/gpu, policy policy-0)",
+            f"pod: node selector group=gpu {would} (asks for nvidia.com/gpu, policy policy-0)",
+            f"pod: node affinity life In [spot] {would} (interruptible, policy policy-0)",
+            f"main: /dev/shm emptyDir Memory 1Gi {would} (shared-memory)",
+        )
+    )
+
+
+@pytest.mark.parametrize("mode", ["Warn", "Audit"])
+def test_without_enforcement_a_pod_is_not_refused_its_place(mode: str) -> None:
+    decision = decided(pod(annotations={"task-resources.io/accelerator": "A100"}), f"mode: {mode}{SCHEDULED}")
+    assert (decision.outcome, decision.is_enforced, decision.operations) == ("denied", False, ())
+    assert [warning.partition(":")[0] for warning in decision.warnings] == (
+        ["would be denied"] if mode == "Warn" else []
+    )
+
+
+def test_in_mode_off_nobody_is_placed() -> None:
+    assert decided(GPU_TASK, f"mode: Off{SCHEDULED}").outcome == "skipped"
+
+
 def test_warnings_of_a_refusal_name_every_value_in_mode_warn() -> None:
     decision = decided(TOO_MUCH, in_mode("Warn", DENY))
     assert decision.warnings == (

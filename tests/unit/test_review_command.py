@@ -377,6 +377,86 @@ def test_requests_are_filled_in_from_limits_before_the_review_and_left_out_after
     ]
 
 
+SCHEDULING = """
+  scheduling:
+    resources:
+    - resource: nvidia.com/gpu
+      tolerations: [{key: nvidia.com/gpu, operator: Exists, effect: NoSchedule}]
+      nodeSelector: {node-group: gpu}
+      device: {label: kind, names: {A100: a-100}}
+"""
+MAY_HAVE_GPUS = POLICY.replace(", nvidia.com/gpu: 0}}\n---", f"}}}}{SCHEDULING}---")
+ASKING = {"task-resources.io/accelerator": "A100", "task-resources.io/shared-memory": "1Gi"}
+
+
+def gpu_task(kind: str) -> Json:
+    given = manifest(kind, {"limits": {"cpu": "2", "nvidia.com/gpu": 1}})
+    pod_in(given)["metadata"]["annotations"] = dict(ASKING)
+    pod_in(given)["spec"]["tolerations"] = [{"key": "own", "operator": "Exists"}]
+    return given
+
+
+def test_a_template_comes_out_with_what_its_pods_get_for_scheduling(files: Files) -> None:
+    files.policy.write_text(MAY_HAVE_GPUS)
+    given = gpu_task("Deployment")
+    after = yaml.safe_load(files.run("-o", "yaml", files.write(given)).stdout)
+    annotations = pod_in(after)["metadata"]["annotations"]
+    assert set(annotations) - set(ASKING) == {"task-resources.io/applied", "task-resources.io/primary-container"}
+    pod_in(after)["metadata"]["annotations"] = dict(ASKING)
+    expression = {"key": "kind", "operator": "In", "values": ["a-100"]}
+    pod_in(given)["spec"] |= {
+        "tolerations": [
+            {"key": "own", "operator": "Exists"},
+            {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
+            {"key": "kind", "operator": "Equal", "value": "a-100", "effect": "NoSchedule"},
+        ],
+        "nodeSelector": {"node-group": "gpu"},
+        "affinity": {
+            "nodeAffinity": {
+                "requiredDuringSchedulingIgnoredDuringExecution": {
+                    "nodeSelectorTerms": [{"matchExpressions": [expression]}]
+                }
+            }
+        },
+        "volumes": [{"name": "task-resources-shm", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}}],
+    }
+    mounts = [{"name": "task-resources-shm", "mountPath": "/dev/shm"}]
+    pod_in(given)["spec"]["containers"][0]["volumeMounts"] = mounts
+    assert after == given
+
+
+def test_a_daemon_sets_template_gets_none_of_it(files: Files) -> None:
+    files.policy.write_text(MAY_HAVE_GPUS)
+    file = files.write(gpu_task("DaemonSet"))
+    assert [review["outcome"] for review in files.reviews(file)] == ["unchanged"]
+    assert yaml.safe_load(files.run("-o", "yaml", file).stdout) == gpu_task("DaemonSet")
+
+
+def test_text_has_what_was_added_for_scheduling_in_the_table(files: Files) -> None:
+    files.policy.write_text(MAY_HAVE_GPUS)
+    output = files.run(files.write(gpu_task("Deployment"))).stdout
+    table = [" ".join(line.split()) for line in output.splitlines() if line.startswith("  ")][:6]
+    assert table == [
+        "CONTAINER RESOURCE FIELD FROM TO REASON POLICY",
+        "(pod) nvidia.com/gpu tolerations - nvidia.com/gpu:NoSchedule op=Exists resource platform (platform)",
+        "(pod) nvidia.com/gpu nodeSelector - node-group=gpu resource platform (platform)",
+        "(pod) nvidia.com/gpu tolerations - kind=a-100:NoSchedule accelerator platform (platform)",
+        "(pod) nvidia.com/gpu nodeAffinity - kind In [a-100] accelerator platform (platform)",
+        "main shared-memory volumes - emptyDir Memory 1Gi shared-memory -",
+    ]
+
+
+def test_a_summary_counts_what_was_added_for_scheduling_by_resource_and_rule(files: Files) -> None:
+    files.policy.write_text(MAY_HAVE_GPUS)
+    result = files.run("--summary", "-o", "json", files.write(gpu_task("Job"), gpu_task("Pod")))
+    counts = {(c["resource"], c["rule"]): c["count"] for c in json.loads(result.stdout)["summary"]["changes"]}
+    assert counts == {
+        ("nvidia.com/gpu", "resource"): 4,
+        ("nvidia.com/gpu", "accelerator"): 4,
+        ("shared-memory", "shared-memory"): 2,
+    }
+
+
 def test_limit_ranges_are_said_not_to_be_applied(files: Files) -> None:
     assert "LimitRanges are not applied" in files.run(files.write(ONE)).stderr
     assert "LimitRanges" not in files.run(stdin=review_body(ONE)).stderr

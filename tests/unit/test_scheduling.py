@@ -415,7 +415,7 @@ def test_a_patch_adds_and_replaces_nothing(spec: str, fields: Json, expected: li
 # G4: accelerators and their partitions
 
 A100, H100 = "nvidia-tesla-a100", "nvidia-h100"
-DEVICE = f"device: {{label: accelerator, names: {{A100: {A100}, H100: {H100}}}}}"
+DEVICE = f"device: {{label: accelerator, names: {{a100: {A100}, h100: {H100}}}}}"
 PARTITION = "partition: {label: slice}"
 CHOICE = for_gpus(DEVICE, PARTITION)
 
@@ -430,6 +430,8 @@ CHOICES: list[tuple[str, str, Json, list[str], list[str]]] = [
     ("a-name", CHOICE, {ACCELERATOR: "A100"}, [f"accelerator In [{A100}]"], [f"accelerator={A100}:NoSchedule"]),
     ("a-name-in-any-case", CHOICE, {ACCELERATOR: "a100"}, [f"accelerator In [{A100}]"],
      [f"accelerator={A100}:NoSchedule"]),
+    ("a-policys-name-in-any-case", for_gpus("device: {label: accelerator, names: {NVIDIA A10: a10}}"),
+     {ACCELERATOR: "nvidia a10"}, ["accelerator In [a10]"], ["accelerator=a10:NoSchedule"]),
     ("a-labels-value", CHOICE, {ACCELERATOR: H100}, [f"accelerator In [{H100}]"], [f"accelerator={H100}:NoSchedule"]),
     ("a-labels-value-keeps-its-case", CHOICE, {ACCELERATOR: "Nvidia-L4"}, ["accelerator In [Nvidia-L4]"],
      ["accelerator=Nvidia-L4:NoSchedule"]),
@@ -499,7 +501,7 @@ def test_of_many_names_a_message_has_the_first_eight() -> None:
     assert "n8" not in message
 
 
-ALLOWED = for_gpus(f"device: {{label: accelerator, names: {{A100: {A100}}}, allowed: [a100, {H100}]}}")
+ALLOWED = for_gpus(f"device: {{label: accelerator, names: {{a100: {A100}}}, allowed: [a100, {H100}]}}")
 
 ALLOWED_DEVICES: list[tuple[str, Json, list[str]]] = [
     ("whoever-asks", pod(device()), [f"accelerator In [{A100}, {H100}]"]),
@@ -535,7 +537,7 @@ REFUSED: list[tuple[str, str, Json, Json, list[str]]] = [
     ("not-allowed", ALLOWED, pod(device()), {ACCELERATOR: "L4"},
      [f'annotation {ACCELERATOR}: "L4" may not be used; accepted: {A100}, {H100}', "policy policy-0"]),
     ("a-name-that-is-not-allowed",
-     for_gpus(f"device: {{label: accelerator, names: {{A100: {A100}, H100: {H100}}}, allowed: [H100]}}"),
+     for_gpus(f"device: {{label: accelerator, names: {{a100: {A100}, h100: {H100}}}, allowed: [H100]}}"),
      pod(device()), {ACCELERATOR: "a100"}, [f'"a100" may not be used; accepted: {H100}']),
     ("nothing-is-asked-for", CHOICE, pod(), {ACCELERATOR: "A100"},
      [f'annotation {ACCELERATOR}: "A100" is accepted for pods that ask for {GPU} only']),
