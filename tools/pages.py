@@ -1,0 +1,216 @@
+"""Writes the reference pages of docs/ from what they are about: the policy format, the command line, the metrics.
+
+`python tools/pages.py` writes them; a test holds that they are up to date.
+"""
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic import TypeAdapter
+
+from webhook import policy_document
+from webhook.cli.main import COMMANDS, main
+from webhook.metrics import Metrics
+
+DOCS = Path(__file__).parents[1] / "docs"
+MADE = "<!-- Made by tools/pages.py: change it there, or what it is about. -->\n\n"
+
+Json = dict[str, Any]
+
+# What values of these types are called.
+WORDS: Mapping[str, Any] = {
+    "quantity": policy_document.Amount,
+    "label key": policy_document.LabelKey,
+    "label value": policy_document.LabelValue,
+    "label value, not empty": policy_document.DeviceValue,
+    "name of a device": policy_document.DeviceName,
+    "name": policy_document.ObjectName,
+    "namespace, or a glob of them": policy_document.NamespacePattern,
+    "line of text": policy_document.Contact,
+    "alias": policy_document.Alias,
+    "seconds": policy_document.Seconds,
+}
+
+
+def policy_page() -> str:
+    """The fields of a policy, a table for each mapping, from the models that its JSON Schema is made of."""
+    schema = policy_document.json_schema()
+    lines = [
+        "# Policy reference",
+        "",
+        MADE.strip(),
+        "",
+        "Every field of a TaskResourcePolicy, from the same source as its JSON Schema, `webhook/policy.schema.json`. A",
+        "field that accepts `null` lifts with it what a broader policy says. How policies are merged is in",
+        "[Policies](policies.md), what they do in [How a value is decided](how-a-value-is-decided.md) and",
+        "[Scheduling](scheduling.md).",
+    ]
+    for title, definition in _mappings(schema):
+        required = set(definition.get("required", ()))
+        lines += ["", f"## {title}", "", definition["description"], "", "| field | value | |", "|---|---|---|"]
+        for name, field in definition["properties"].items():
+            note = "Required. " * (name in required) + field.get("description", "")
+            lines.append(f"| `{name}` | {_value(schema, field)} | {note.strip()} |")
+    return "\n".join(lines) + "\n"
+
+
+def _mappings(schema: Json) -> Iterator[tuple[str, Json]]:
+    """Each kind of mapping once, in the order in which a reader meets it."""
+    waiting: list[Json] = [schema]
+    seen: set[str] = set()
+    while waiting:
+        definition = waiting.pop(0)
+        title = _title(schema, definition)
+        if title not in seen:
+            seen.add(title)
+            yield title, definition
+            inner = [_resolved(schema, reference) for reference in _references(definition["properties"])]
+            waiting = inner + waiting
+
+
+def _references(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        if "$ref" in value:
+            yield value["$ref"]
+        for inner in value.values():
+            yield from _references(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _references(inner)
+
+
+def _resolved(schema: Json, reference: str) -> Json:
+    found: Json = schema["$defs"][reference.rpartition("/")[2]]
+    return found
+
+
+def _title(schema: Json, definition: Json) -> str:
+    name = next((name for name, other in schema["$defs"].items() if other is definition), "TaskResourcePolicy")
+    return name.removesuffix("Fields")
+
+
+def _value(schema: Json, field: Json) -> str:
+    """What a field accepts, in words."""
+    if "$ref" in field:
+        title = _title(schema, _resolved(schema, field["$ref"]))
+        return f"[{title}](#{title.lower()})"
+    if "const" in field:
+        return f"`{field['const']}`"
+    if "enum" in field:
+        return ", ".join(f"`{word}`" for word in field["enum"])
+    leaf = {key: value for key, value in field.items() if key != "description"}
+    for word, leaf_schema in LEAVES.items():
+        if leaf == leaf_schema:
+            return word
+    choices = field.get("anyOf") or field.get("oneOf")
+    if choices:
+        return " or ".join(_value(schema, choice) for choice in choices)
+    inner = field.get("additionalProperties") or next(iter(field.get("patternProperties", {}).values()), None)
+    if inner:
+        return _of("map", _value(schema, inner))
+    if "items" in field:
+        return _of("list", _value(schema, field["items"]))
+    return {"null": "`null`", "string": "text"}[field["type"]]
+
+
+def _of(collection: str, inner: str) -> str:
+    return f"{collection} of ({inner})" if " or " in inner else f"{collection} of {inner}"
+
+
+def _leaf(type_: Any) -> Json:
+    found: Json = TypeAdapter(type_).json_schema()
+    return {key: value for key, value in found.items() if key not in ("description", "title")}
+
+
+LEAVES = {word: _leaf(type_) for word, type_ in WORDS.items()}
+
+
+def command_line_page() -> str:
+    """Every command with its options, from the program itself."""
+    lines = [
+        "# Command line reference",
+        "",
+        MADE.strip(),
+        "",
+        "Every option of every command, as `--help` has it. What the commands are for is in",
+        "[The command line](cli.md).",
+    ]
+    context = click.Context(main, info_name="task-resources")
+    for name in COMMANDS:
+        command = main.get_command(context, name)
+        assert command is not None
+        lines += _command_lines(command, f"task-resources {name}")
+    return "\n".join(lines) + "\n"
+
+
+def _command_lines(command: click.Command, path: str) -> list[str]:
+    if isinstance(command, click.Group):
+        return [
+            line for name, each in sorted(command.commands.items()) for line in _command_lines(each, f"{path} {name}")
+        ]
+    prefix = command.context_settings.get("auto_envvar_prefix")
+    context = click.Context(command, info_name=path, auto_envvar_prefix=prefix)
+    options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+    return [
+        "",
+        f"## {path.removeprefix('task-resources ')}",
+        "",
+        f"`{path} {' '.join(command.collect_usage_pieces(context))}`",
+        "",
+        *inspect.cleandoc(command.help or "").split("\n"),
+        "",
+        "| option | default | environment | |",
+        "|---|---|---|---|",
+        *(_option_row(option, context) for option in options),
+    ]
+
+
+def _option_row(option: click.Option, context: click.Context) -> str:
+    names = ", ".join(f"`{name}`" for name in option.opts)
+    value = "" if option.is_flag else f" `{option.make_metavar(context)}`"
+    default = f"`{option.default}`" if isinstance(option.default, str | int | float) and not option.is_flag else ""
+    variable = option.envvar
+    if variable is None and context.auto_envvar_prefix:
+        variable = f"{context.auto_envvar_prefix}_{(option.name or '').upper()}"
+    cells = (names + value, default, f"`{variable}`" if variable else "", option.help or "")
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def metrics_page() -> str:
+    """Every metric with its type, labels and meaning, from a server's own."""
+    lines = [
+        "# Metrics",
+        "",
+        MADE.strip(),
+        "",
+        "On the management port at `/metrics`, in the form that Prometheus scrapes. Dry runs count in",
+        "`task_resources_reviews_total` only. Beside these there are the process's own (`process_…`).",
+        "",
+        "| metric | type | labels | |",
+        "|---|---|---|---|",
+    ]
+    for family in Metrics().collect():
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        labels = ", ".join(getattr(family, "_labelnames", ()))
+        lines.append(f"| `{name}` | {family.type} | {labels} | {family.documentation} |")
+    return "\n".join(lines) + "\n"
+
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "policy-reference.md": policy_page,
+    "cli-reference.md": command_line_page,
+    "metrics.md": metrics_page,
+}
+
+
+def write(names: Sequence[str] = tuple(PAGES)) -> None:
+    for name in names:
+        (DOCS / name).write_text(PAGES[name]())
+
+
+if __name__ == "__main__":
+    write(sys.argv[1:] or tuple(PAGES))
