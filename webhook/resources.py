@@ -41,6 +41,22 @@ Rule = Literal[
     "shared-memory",  # G6
 ]
 
+# Why a pod is refused, for metrics; docs/runbook.md says what to do about each.
+RefusalReason = Literal[
+    "accelerator",
+    "alias",
+    "annotation",
+    "forbidden",
+    "maximum",
+    "node-selector",
+    "pod-level",
+    "pod-maximum",
+    "qos",
+    "reserved",
+    "resource-claims",
+    "shared-memory",
+]
+
 NAMED_CONTAINERS = 4
 
 PLATFORM = Origin(policy="", scope="")  # a rule of Kubernetes or of the pod itself, no policy's
@@ -64,7 +80,7 @@ REQUEST_EQUALS_LIMIT = Reason("request-equals-limit")
 class Refusal(msgspec.Struct, frozen=True, gc=False):
     """One thing that cannot be allowed: a short label for metrics, the text, and whose rule it was."""
 
-    reason: str
+    reason: RefusalReason
     text: str
     origin: Origin = PLATFORM
 
