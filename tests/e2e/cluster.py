@@ -10,13 +10,16 @@ from typing import Any, Literal
 from kubernetes import client
 
 from tests.e2e.control_plane import ControlPlane
-from tests.e2e.pods import LIMITS, pod
+from tests.e2e.pods import LIMITS, pod, resources
 from tests.e2e.processes import eventually
 from tests.e2e.service import Service
 
 Json = dict[str, Any]
 
 ENFORCED = {"task-resources.io/enforce": "enabled"}
+
+# The scheduler takes a tenth of a second, and a few more where it has to try again.
+PLACED_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
@@ -89,10 +92,33 @@ class Cluster:
         items: list[Json] = _answer(self.core.list_namespaced_pod, namespace).body["items"]
         return items
 
+    def started(self, namespace: str, name: str = "task") -> Json:
+        """The pod, which is on a node, as a kubelet would have it after it started its containers."""
+        statuses = [
+            {
+                "name": container,
+                "image": "registry.example/task",
+                "imageID": "",
+                "ready": True,
+                "started": True,
+                "restartCount": 0,
+                "state": {"running": {}},
+                "resources": amounts,
+                "allocatedResources": amounts.get("requests", {}),
+            }
+            for container, amounts in resources(self.stored(namespace, name)).items()
+            if container != "pod"
+        ]
+        status = {"phase": "Running", "containerStatuses": statuses}
+        self.core.patch_namespaced_pod_status(name, namespace, {"status": status})
+        return self.stored(namespace, name)
+
     def node_of(self, namespace: str, name: str = "task") -> str:
         """The node that the scheduler chose for the pod."""
-        where = eventually(lambda: self.stored(namespace, name)["spec"].get("nodeName"), f"{name} is on a node")
-        return str(where)
+        placed = eventually(
+            lambda: self.stored(namespace, name)["spec"].get("nodeName"), f"{name} is on a node", seconds=PLACED_SECONDS
+        )
+        return str(placed)
 
     def reason_unplaced(self, namespace: str, name: str = "task") -> str:
         """Why the scheduler found no node for the pod."""

@@ -24,6 +24,9 @@ LIFECYCLE = "lifecycle"
 A100 = "nvidia-tesla-a100"
 T4 = "nvidia-tesla-t4"
 
+TOLERATES_GPUS = {"key": GPU, "operator": "Exists", "effect": "NoSchedule"}
+TOLERATES_EVERYTHING = {"operator": "Exists"}
+
 
 @dataclass(frozen=True)
 class Node:

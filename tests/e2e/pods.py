@@ -33,20 +33,28 @@ def pod(
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": body}
 
 
-def deployment(template: Json, *, name: str = "tasks", replicas: int = 1) -> Json:
+def deployment(template: Json, *, replicas: int = 1) -> Json:
     """A Deployment of this pod."""
-    labels = {"app": name}
-    metadata = {"labels": labels, "annotations": template["metadata"].get("annotations", {})}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": name},
-        "spec": {
-            "replicas": replicas,
-            "selector": {"matchLabels": labels},
-            "template": {"metadata": metadata, "spec": template["spec"]},
-        },
-    }
+    return _of_pods("Deployment", template, replicas=replicas)
+
+
+def daemon_set(template: Json) -> Json:
+    """A DaemonSet of this pod."""
+    return _of_pods("DaemonSet", template)
+
+
+def _of_pods(kind: str, template: Json, **spec: Any) -> Json:
+    labels = {"app": "tasks"}
+    metadata = {"labels": labels, "annotations": annotations(template)}
+    spec |= {"selector": {"matchLabels": labels}, "template": {"metadata": metadata, "spec": template["spec"]}}
+    return {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": "tasks"}, "spec": spec}
+
+
+def job(template: Json) -> Json:
+    """A Job that runs this pod once."""
+    metadata = {"annotations": annotations(template)}
+    spec = {"template": {"metadata": metadata, "spec": {**template["spec"], "restartPolicy": "Never"}}}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "tasks"}, "spec": spec}
 
 
 def all_containers(given: Json) -> list[Json]:
