@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from tests.e2e.cluster import Cluster
-from tests.e2e.control_plane import NODE
+from tests.e2e.control_plane import NODE, SCHEDULER
+from tests.e2e.nodes import GPU, TOLERATES_EVERYTHING
 from tests.e2e.pods import annotations, container, pod, resources
 from tests.e2e.registration import MUTATING
 
@@ -17,27 +18,9 @@ GIVEN: Json = {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "2",
 
 
 def run(cluster: Cluster, namespace: str, task: Json) -> Json:
-    """The pod as a kubelet would have it after it started its containers."""
-    task = {**task, "spec": {**task["spec"], "nodeName": NODE}}
-    stored = cluster.created(namespace, task)
-    statuses = [
-        {
-            "name": name,
-            "image": "registry.example/task",
-            "imageID": "",
-            "ready": True,
-            "started": True,
-            "restartCount": 0,
-            "state": {"running": {}},
-            "resources": amounts,
-            "allocatedResources": amounts.get("requests", {}),
-        }
-        for name, amounts in resources(stored).items()
-        if name != "pod"
-    ]
-    status = {"phase": "Running", "containerStatuses": statuses}
-    cluster.core.patch_namespaced_pod_status("task", namespace, {"status": status})
-    return cluster.stored(namespace)
+    """The pod, running on a node."""
+    cluster.created(namespace, {**task, "spec": {**task["spec"], "nodeName": NODE}})
+    return cluster.started(namespace)
 
 
 def outgrown(cluster: Cluster, policy: str, task: Json) -> str:
@@ -140,3 +123,29 @@ def test_annotations_defaults_and_minima_do_not_concern_a_resize(cluster: Cluste
     resized = {"limits": {"cpu": "2", "memory": "2Gi"}, "requests": {"cpu": "10m", "memory": "1Mi"}}
     assert cluster.resize(namespace, "task", {"main": resized}).status == 200
     assert resources(cluster.stored(namespace)) == {"main": resized}
+
+
+def test_a_pod_that_was_placed_on_a_gpu_is_resized_like_every_other(cluster: Cluster) -> None:
+    namespace = cluster.namespace("gpus")
+    amounts: Json = {side: {**given, GPU: "1"} for side, given in GIVEN.items()}
+    cluster.created(namespace, pod(container(**amounts), schedulerName=SCHEDULER))
+    node = cluster.node_of(namespace)
+    before = cluster.started(namespace)
+    answer = cluster.resize(namespace, "task", {"main": {"limits": {"cpu": "6", "memory": "3Gi"}}})
+    assert answer.status == 200
+    assert answer.warnings == ("main: limits.cpu changed from 6 to 4 (maximum, policy platform)",)
+    after = cluster.stored(namespace)
+    assert after["spec"]["nodeName"] == node
+    assert resources(after) == {"main": {**amounts, "limits": {"cpu": "4", "memory": "3Gi", GPU: "1"}}}
+    for field in ("tolerations", "nodeSelector"):
+        assert after["spec"][field] == before["spec"][field]
+
+
+def test_where_a_pod_may_run_is_not_judged_when_it_is_resized(cluster: Cluster) -> None:
+    tolerant = pod(container(**GIVEN), tolerations=[TOLERATES_EVERYTHING])
+    namespace = outgrown(cluster, "gpus-reserved-strictly", tolerant)
+    assert cluster.create(namespace, {**tolerant, "metadata": {"name": "new"}}).status == 422
+    assert cluster.service.review(tolerant, namespace, "validate")["allowed"]
+    answer = cluster.resize(namespace, "task", {"main": {"limits": {"cpu": "3"}}})
+    assert (answer.status, answer.warnings) == (200, ())
+    assert resources(cluster.stored(namespace))["main"]["limits"]["cpu"] == "3"
