@@ -4,6 +4,7 @@ import pytest
 
 from tests.e2e.cluster import Cluster
 from tests.e2e.pods import LIMITS, PRIMARY_CONTAINER, REQUESTS, annotations, container, pod, resources, sidecar
+from tests.e2e.registration import MUTATING
 
 pytestmark = pytest.mark.e2e
 
@@ -149,3 +150,15 @@ def test_a_name_that_the_api_server_generates_later_is_no_obstacle(cluster: Clus
     stored = cluster.created(cluster.namespace(), task)
     assert stored["metadata"]["name"].startswith("task-")
     assert resources(stored)["main"]["limits"]["cpu"] == "4"
+
+
+def test_devices_that_are_claimed_are_refused_where_the_policy_says_so(cluster: Cluster) -> None:
+    claims = [{"name": "gpu", "resourceClaimTemplateName": "one-gpu"}]
+    by_claim = pod({**container(), "resources": {"claims": [{"name": "gpu"}]}}, resourceClaims=claims)
+    by_class = pod(container(limits={"deviceclass.resource.kubernetes.io/gpu": "1"}))
+    for task in (by_claim, by_class):
+        answer = cluster.create(cluster.namespace("unclaimed"), task)
+        assert answer.status == 422
+        for part in (MUTATING, "claims may not be used", "policy unclaimed"):
+            assert part in answer.message
+        assert cluster.try_out(cluster.namespace(), task).status == 201
