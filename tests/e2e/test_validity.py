@@ -32,7 +32,7 @@ PUT_RIGHT = {
 }
 
 SPECS = {each["metadata"]["name"]: each["spec"] for each in yaml.safe_load_all(POLICIES.read_text())}
-POLICIES_THAT_BITE = ["platform", "strict", "total", "unset", "narrow"]
+POLICIES_THAT_BITE = ["platform", "strict", "total", "unset", "narrow", "gpus", "spot"]
 
 
 @pytest.fixture(scope="module")
