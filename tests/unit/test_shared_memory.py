@@ -102,10 +102,13 @@ MOUNTED: list[tuple[str, Json, bool]] = [
     ("with-a-slash-at-the-end", asking("1Gi", mounting("/dev/shm/")), True),
     ("by-a-volume-of-our-name", asking("1Gi", mounting("/dev/shm", MOUNT["name"]), volumes=[volume()]), True),
     ("by-another-container", asking("1Gi", container("main"), mounting("/dev/shm") | {"name": "b"}), False),
+    ("by-a-primary-that-is-not-the-first", asking("1Gi", container("a"), mounting("/dev/shm") | {"name": "primary"}),
+     True),
+    ("by-the-first-that-is-not-the-primary", asking("1Gi", mounting("/dev/shm"), container("primary")), False),
     ("something-above-it", asking("1Gi", mounting("/dev")), False),
     ("something-in-it", asking("1Gi", mounting("/dev/shm/cache")), False),
     ("something-of-a-longer-name", asking("1Gi", mounting("/dev/shm2")), False),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("task", "has_it"), [case[1:] for case in MOUNTED], ids=[case[0] for case in MOUNTED])
