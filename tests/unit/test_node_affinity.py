@@ -54,6 +54,7 @@ EXCLUDED = [
     ("pool In a", "pool In b", True),
     ("pool In a,b", "pool In b,c", False),
     ("pool In a", "zone In b", False),
+    ("pool In a", "pool NotIn a", True),
     ("pool In a", "pool NotIn a,b", True),
     ("pool In a,b", "pool NotIn a", False),
     ("pool In a", "pool Exists", False),
