@@ -65,6 +65,11 @@ class Asked(msgspec.Struct, frozen=True):
     errors: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
+    @property
+    def resources(self) -> set[str]:
+        """The names of all resources that are asked for, with 0 among them."""
+        return {name for side in (self.requests, self.limits) for amounts in side.values() for name in amounts}
+
 
 NOTHING_ASKED = Asked()
 

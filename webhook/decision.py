@@ -17,6 +17,7 @@ from webhook.annotations import (
     NOTHING_ASKED,
     PRIMARY_CONTAINER,
     SHARED_MEMORY,
+    Asked,
     asked_placement,
     asked_resources,
     primary_container,
@@ -181,16 +182,16 @@ def _decide_creation(review: Review, pod: Pod, case: Case) -> _Ruling:
         write_pod_requests(pod_resources, regular)
     ruling = _Ruling(containers, case, asked.warnings, primary)
     if not case.judging and not review.is_of_daemon_set:
-        _decide_placement(pod, ruling)
+        _decide_placement(pod, ruling, asked)
     return ruling
 
 
-def _decide_placement(pod: Pod, ruling: _Ruling) -> None:
+def _decide_placement(pod: Pod, ruling: _Ruling, annotated: Asked) -> None:
     """Section 6. A DaemonSet's pods have none of it: the controller would make them anew, forever (G8)."""
     asked, case = asked_placement(pod), ruling.case
     if asked.errors:
         case.refusals += [Refusal("annotation", text) for text in asked.errors]
-    placement = ruling.placement = decide_placement(pod, ruling.containers, asked, case)
+    placement = ruling.placement = decide_placement(pod, ruling.containers, asked, case, annotated)
     if placement is not None and placement.warnings:
         ruling.warnings = [*ruling.warnings, *placement.warnings]
     if asked.shared_memory is None:

@@ -41,6 +41,7 @@ from webhook.resource_names import (
 )
 from webhook.scheduling_rules import SchedulingPath
 from webhook.setting import Origin, Setting
+from webhook.validity import is_label_value
 
 T = TypeVar("T")
 
@@ -56,7 +57,7 @@ class _Read:
     fields: TaskResourcePolicy
     errors: tuple[PolicyError, ...]
 
-    def is_wrong(self, *path: str) -> bool:
+    def is_wrong(self, path: Path) -> bool:
         """Whether a field at or below the path was refused already."""
         text = path_text(path)
         return any(error.path == text or error.path.startswith((text + ".", text + "[")) for error in self.errors)
@@ -84,7 +85,9 @@ def _policies_and_errors(documents: Sequence[Document]) -> tuple[tuple[Policy, .
             readable.append(_Read(document, fields, tuple(found)))
     aliases = _all_aliases(read.fields.spec for read in readable)
     for read in readable:
-        errors += [read.document.error(path, message) for path, message in _spec_errors(read.fields.spec, aliases)]
+        # What was refused is left out of the fields, so that a rule across them may find a gap that is none.
+        findings = [finding for finding in _spec_errors(read.fields.spec, aliases) if not read.is_wrong(finding[0])]
+        errors += [read.document.error(path, message) for path, message in findings]
     errors += _same_names(readable)
     errors += _same_scopes(readable)
     return (() if errors else tuple(_policy(read.document, read.fields) for read in readable)), errors
@@ -205,7 +208,8 @@ def _scheduling_errors(spec: Spec) -> Iterator[Finding]:
         at: Path = ("spec", "scheduling", "resources", index)
         is_glob = "*" in entry.resource
         if (is_glob and not _is_glob(entry.resource)) or (not is_glob and not is_container_resource(entry.resource)):
-            yield (*at, "resource"), _Names({}, {}).unknown(entry.resource)
+            text = f'"{entry.resource[:80]}" is no resource: use its whole name such as nvidia.com/gpu, or a glob'
+            yield (*at, "resource"), f"{text} of extended resources such as nvidia.com/mig-*"
         if is_glob and entry.alias is not None:
             yield (*at, "alias"), f"{entry.resource} is a glob: an alias stands for an exact name"
         if entry.resource in resources:
@@ -252,13 +256,16 @@ def _toleration_errors(at: Path, toleration: TolerationFields, *, needs_key: boo
 def _device_errors(at: Path, device: DeviceFields | None) -> Iterator[Finding]:
     if device is None:
         return
-    seen: dict[str, str] = {}
+    names: dict[str, str] = {}
     for name in device.names or ():
-        first = seen.setdefault(name.lower(), name)
+        first = names.setdefault(name.lower(), name)
         if first != name:
             yield (*at, "names", name), f"{first} and {name} are one name: case does not count"
     if device.allowed == []:
         yield (*at, "allowed"), "an empty list allows none: list at least one, or write null for every device"
+    for index, text in enumerate(device.allowed or ()):
+        if not is_label_value(text) and text.lower() not in names:
+            yield (*at, "allowed", index), f'"{text}" is neither a value of a label nor one of the names beside it'
 
 
 def _whole_errors(at: Path, partition: PartitionFields | None) -> Iterator[Finding]:
@@ -387,7 +394,7 @@ def _quota_errors(at: Path, amounts: Mapping[str, Quantity | None] | None, names
 def _same_names(readable: Sequence[_Read]) -> Iterator[PolicyError]:
     first: dict[str, Document] = {}
     for read in readable:
-        if read.is_wrong("metadata"):
+        if read.is_wrong(("metadata",)):
             continue
         name = read.fields.metadata.name
         other = first.setdefault(name, read.document)
@@ -402,7 +409,7 @@ def _same_names(readable: Sequence[_Read]) -> Iterator[PolicyError]:
 def _same_scopes(readable: Sequence[_Read]) -> Iterator[PolicyError]:
     first: dict[PolicyScope, Document] = {}
     for read in readable:
-        if read.is_wrong("spec", "scope") or any(error.path == "spec" for error in read.errors):
+        if read.is_wrong(("spec", "scope")) or any(error.path == "spec" for error in read.errors):
             continue
         scope = _scope(read.fields.spec.scope)
         other = first.setdefault(scope, read.document)
@@ -510,6 +517,8 @@ def _placed_values(fields: BaseModel, at: Path, to: SchedulingPath) -> Iterator[
             case dict():
                 for part, said in value.items():
                     yield (*at, key, part), (*to, key, part.lower() if key == "names" else part), said
+            case list() if isinstance(fields, DeviceFields):
+                yield (*at, key), (*to, key), fields.allowed_values()
             case list():
                 items = [item.toleration() if isinstance(item, TolerationFields) else item for item in value]
                 yield (*at, key), (*to, key), tuple(items)

@@ -416,9 +416,14 @@ class DeviceFields(_Strict):
     names: Given[dict[DeviceName, DeviceValue | None]] = Field(
         None, description="Names that annotations may use, in any case, for values of the label."
     )
-    allowed: list[DeviceValue] | None = Field(
+    allowed: list[DeviceName] | None = Field(
         None, description="The devices that may be used, by value or name; every one by default."
     )
+
+    def allowed_values(self) -> tuple[str, ...]:
+        """What is allowed as values of the label, as far as the names beside it tell."""
+        values = {name.lower(): value for name, value in (self.names or {}).items() if value is not None}
+        return tuple(values.get(text.lower(), text) for text in self.allowed or ())
 
 
 class WholeFields(_Strict):
@@ -606,11 +611,15 @@ def accepted_fields(path: Path) -> tuple[str, ...]:
     here = schema
     for part in path:
         here = _resolve(schema, here)
-        here = here["items"] if isinstance(part, int) else here.get("properties", {}).get(part, {})
+        here = here.get("items", {}) if isinstance(part, int) else here.get("properties", {}).get(part, {})
     return tuple(_resolve(schema, here).get("properties", ()))
 
 
 def _resolve(schema: dict[str, Any], here: dict[str, Any]) -> dict[str, Any]:
+    """What stands behind a reference, and behind the choice between a value and null."""
+    for choice in here.get("anyOf", ()):
+        if choice != {"type": "null"}:
+            return _resolve(schema, choice)
     name = here.get("$ref", "").rpartition("/")[2]
     found: dict[str, Any] = schema["$defs"][name] if name else here
     return found

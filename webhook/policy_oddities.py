@@ -10,7 +10,7 @@ from itertools import combinations
 from webhook.effective import Bound, EffectivePolicy
 from webhook.policy import FIELDS, Policy, PolicySet, aliases_in_force, compile_policies, merge_policies
 from webhook.projects import ProjectRule, Scope
-from webhook.resource_names import COMPUTE, is_container_resource
+from webhook.resource_names import COMPUTE, is_container_resource, matches_glob
 from webhook.scheduling_rules import ScheduledResource, SchedulingRules, SchedulingSettings, merge_scheduling
 from webhook.setting import Origin, Setting
 
@@ -189,11 +189,12 @@ def _labels_missing(merged: SchedulingSettings, rules: SchedulingRules) -> Itera
 
 
 def _contradictions(first: ScheduledResource, second: ScheduledResource) -> Iterator[Finding]:
-    """Two entries that one resource matches, and that want different values of one label of its node."""
-    if not (first.matches(second.resource) or second.matches(first.resource)):
+    """Two entries of which one covers the other, and that want different values of one label of their nodes."""
+    one, other = first.resource, second.resource
+    if not (matches_glob(one, other) or matches_glob(other, one)):
         return
     for key, setting in second.placing.node_selector.items():
-        other = first.placing.node_selector.get(key)
-        if other is not None and other.value != setting.value:
-            text = f"nodeSelector {key} of {second.resource} is {setting.value}, and {other.value} of {first.resource}"
-            yield setting.origin, f"{text}: pods that ask for both are refused"
+        before = first.placing.node_selector.get(key)
+        if before is not None and before.value != setting.value:
+            text = f"nodeSelector {key} of {other} is {setting.value}, and {before.value} of {one}"
+            yield setting.origin, f"{text}: pods that both are for are refused"

@@ -8,10 +8,10 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from webhook.annotations import ACCELERATOR, ACCELERATOR_PARTITION, NOTHING_PLACED, AskedPlacement
+from webhook.annotations import ACCELERATOR, ACCELERATOR_PARTITION, NOTHING_PLACED, Asked, AskedPlacement
 from webhook.node_affinity import excludes, implies, required_terms, requirement_text
 from webhook.pod import NodeRequirement, Pod, Toleration
-from webhook.resources import Case, ContainerResources, Refusal, Rule
+from webhook.resources import PLATFORM, Case, ContainerResources, Refusal, Rule
 from webhook.scheduling_rules import Device, Partition, Placing, ScheduledResource, SchedulingRules
 from webhook.setting import Origin, Setting
 from webhook.tolerations import covers, tolerates_every_key, toleration_text
@@ -23,7 +23,7 @@ NO_RULES = SchedulingRules()
 # So many accepted values are listed in a message.
 LISTED = 8
 
-T = TypeVar("T")
+Choice = TypeVar("Choice", Device, Partition)
 
 PlacementField = Literal["tolerations", "nodeSelector", "nodeAffinity"]
 
@@ -95,8 +95,14 @@ class Placement:
 
     def select(self, key: str, value: str, cause: Cause) -> None:
         """Adds a label to the node selector, which must not have it yet."""
+        self._warn_if_excluded(NodeRequirement(key, "In", (value,)), f"{key}={value}", cause)
         self.node_selector[key] = value
         self.additions.append(Addition("nodeSelector", f"{key}={value}", cause))
+
+    def excludes(self, wanted: NodeRequirement) -> bool:
+        """Whether no node meets it together with what is required of nodes so far."""
+        known = self._known_requirements(wanted.key).values()
+        return all(any(excludes(each, wanted) for each in given) for given in known)
 
     def require(self, wanted: NodeRequirement, cause: Cause) -> None:
         """Adds a requirement to every term that fits any node at all, unless it is implied there (G3)."""
@@ -104,12 +110,15 @@ class Placement:
         missing = [index for index, given in known.items() if not any(implies(each, wanted) for each in given)]
         if not missing:
             return
+        text = requirement_text(wanted)
+        self._warn_if_excluded(wanted, text, cause)
         for index in missing:
             self.requirements.setdefault(index, []).append(wanted)
-        text = requirement_text(wanted)
         self.additions.append(Addition("nodeAffinity", text, cause))
-        if all(any(excludes(each, wanted) for each in given) for given in known.values()):
-            self.warnings.append(f"pod: no node fits: {text} is required {cause}, and the pod itself excludes it")
+
+    def _warn_if_excluded(self, wanted: NodeRequirement, text: str, cause: Cause) -> None:
+        if self.excludes(wanted):
+            self.warnings.append(f"pod: no node fits: another requirement excludes {text}, added {cause}")
 
     def _known_requirements(self, key: str) -> dict[int, list[NodeRequirement]]:
         """What each term that fits any node asks of a label so far, the node selector included."""
@@ -129,9 +138,12 @@ class Placement:
 
 
 def decide_placement(
-    pod: Pod, containers: Sequence[ContainerResources], asked: AskedPlacement, case: Case
+    pod: Pod, containers: Sequence[ContainerResources], asked: AskedPlacement, case: Case, annotated: Asked
 ) -> Placement | None:
-    """Applies G1 to G5 to a pod whose resources are decided; None where no rule has a say, as with most pods."""
+    """Applies G1 to G5 to a pod whose resources are decided; None where no rule has a say, as with most pods.
+
+    `annotated` is what annotations ask for: a resource that they name with 0 is named, too (G5).
+    """
     rules = case.policy.scheduling or NO_RULES
     resources = _asked_resources(containers, rules) if rules.resources else []
     suspects = _suspects(pod, rules) if rules.reserved_taints else []
@@ -152,7 +164,8 @@ def decide_placement(
     _place(placement, rules.defaults, "scheduling-default", "", case)
     suspects = [each for each in suspects if not any(each.key in rule.placing.taints for rule, _ in called_for)]
     if suspects:
-        _judge_reserved(placement, suspects, containers, asked.is_interruptible, rules, case)
+        named = annotated.resources | _named_resources(containers)
+        _judge_reserved(placement, suspects, named, asked.is_interruptible, rules, case)
     return placement
 
 
@@ -190,9 +203,11 @@ def _place(placement: Placement, placing: Placing, rule: Rule, resource: str, ca
         placement.tolerate(toleration, Cause(rule, resource, tolerations.origin))
     for key, setting in placing.node_selector.items():
         given, cause = placement.selected(key), Cause(rule, resource, setting.origin)
+        is_default = rule == "scheduling-default"
         if given is None:
-            placement.select(key, setting.value, cause)
-        elif given != setting.value and rule != "scheduling-default":
+            if not (is_default and placement.excludes(NodeRequirement(key, "In", (setting.value,)))):
+                placement.select(key, setting.value, cause)
+        elif given != setting.value and not is_default:
             text = f'pod: nodeSelector {key}: "{given}" is set and "{setting.value}" is required {cause}'
             case.refusals.append(Refusal("node-selector", text, setting.origin))
 
@@ -204,16 +219,17 @@ def _choose_device(
     what = f'annotation {ACCELERATOR}: "{text[:80]}"'
     resource, devices = _choices(what, "devices", lambda rule: rule.device, resources, rules, case)
     for device in devices:
-        named = device.names.get(text.lower())
-        value = text if named is None else named.value
+        known = device.names.get(text.lower())
+        value = text if known is None else known.value
         if not value or not is_label_value(value):
-            accepted = _listed([*device.names, f"values of the label {device.label.value}"])
-            _refuse(case, f"{what} is no device; accepted: {accepted}")
+            named = f"{_listed(device.names)}, or " if device.names else ""
+            accepted = f"{named}a value of the label {device.label.value}"
+            _refuse(case, f"{what} is no device; accepted: {accepted}", device.label.origin)
         elif device.allowed is not None and value not in device.allowed.value:
             refusal = f"{what} may not be used; accepted: {_listed(device.allowed.value)}"
             case.refusals.append(Refusal("accelerator", refusal, device.allowed.origin))
         else:
-            if named is None and device.names and value not in {known.value for known in device.names.values()}:
+            if known is None and device.names and value not in {each.value for each in device.names.values()}:
                 placement.warnings.append(f"{what} is none of {_listed(device.names)}: taken as a label's value")
             _require_label(placement, device.label, value, "accelerator", resource)
 
@@ -228,8 +244,8 @@ def _choose_partition(
         if text == WHOLE_DEVICE:
             _require_whole(placement, partition, resource)
         elif not text or not is_label_value(text):
-            accepted = f"{WHOLE_DEVICE}, values of the label {partition.label.value}"
-            _refuse(case, f"{what} is no partition; accepted: {accepted}")
+            accepted = f"{WHOLE_DEVICE}, or a value of the label {partition.label.value}"
+            _refuse(case, f"{what} is no partition; accepted: {accepted}", partition.label.origin)
         else:
             _require_label(placement, partition.label, text, "accelerator-partition", resource)
 
@@ -237,28 +253,29 @@ def _choose_partition(
 def _choices(
     what: str,
     choices: str,
-    choice_of: Callable[[ScheduledResource], T | None],
+    choice_of: Callable[[ScheduledResource], Choice | None],
     resources: Sequence[str],
     rules: SchedulingRules,
     case: Case,
-) -> tuple[str, Sequence[T]]:
+) -> tuple[str, Sequence[Choice]]:
     """The one resource that an annotation can be about, and its choices; none where that is refused."""
     found = {name: [each for each in map(choice_of, rules.of[name]) if each is not None] for name in resources}
     names = [name for name in resources if found[name]]
     if len(names) == 1:
         return names[0], found[names[0]]
-    known = [rule.resource for rule in rules.resources if choice_of(rule) is not None]
+    known = [(rule.resource, choice) for rule in rules.resources if (choice := choice_of(rule)) is not None]
     if names:
         _refuse(case, f"{what} may be about any of {_listed(names)}: ask for one resource with {choices} only")
     elif known:
-        _refuse(case, f"{what} is accepted for pods that ask for {' or '.join(known[:LISTED])} only")
+        accepted = " or ".join([resource for resource, _ in known[:LISTED]])
+        _refuse(case, f"{what} is accepted for pods that ask for {accepted} only", known[0][1].label.origin)
     else:
         _refuse(case, f"{what}: no policy knows of {choices} here; leave the annotation out")
     return "", ()
 
 
-def _refuse(case: Case, text: str) -> None:
-    case.refusals.append(Refusal("annotation", text))
+def _refuse(case: Case, text: str, origin: Origin = PLATFORM) -> None:
+    case.refusals.append(Refusal("annotation", text, origin))
 
 
 def _require_label(placement: Placement, label: Setting[str], value: str, rule: Rule, resource: str) -> None:
@@ -290,21 +307,24 @@ def _place_interruptible(placement: Placement, is_interruptible: bool, rules: Sc
         placement.require(requirement.value, Cause(rule, "", requirement.origin))
 
 
-def _judge_reserved(
-    placement: Placement,
-    suspects: Sequence[Toleration],
-    containers: Sequence[ContainerResources],
-    is_interruptible: bool,
-    rules: SchedulingRules,
-    case: Case,
-) -> None:
-    """G5: taints of reserved resources are for pods that ask for them, or at least name them."""
-    named = {
+def _named_resources(containers: Sequence[ContainerResources]) -> set[str]:
+    return {
         name
         for container in containers
         for names in (container.requests, container.limits, container.left_alone)
         for name in names
     }
+
+
+def _judge_reserved(
+    placement: Placement,
+    suspects: Sequence[Toleration],
+    named: Iterable[str],
+    is_interruptible: bool,
+    rules: SchedulingRules,
+    case: Case,
+) -> None:
+    """G5: taints of reserved resources are for pods that ask for them, or at least name them."""
     shared = [rules.defaults, *([rules.interruptible.placing] if is_interruptible else [])]
     shared += [rule.placing for name in named for rule in rules.of[name]]
     free_keys = {taint for placing in shared for taint in placing.taints}
@@ -319,11 +339,17 @@ def _judge_reserved(
         if rule.reserved.value == "Off" or found is None:
             continue
         keys = _listed(sorted({str(each.key) for each in guarded}))
-        text = f'pod: tolerates "{toleration_text(found)}"; {keys} is reserved for pods that ask for {rule.resource}'
+        text = f"pod: tolerates {_taints_in_words(found)}; {keys} is reserved for pods that ask for {rule.resource}"
         if rule.reserved.value == "Deny":
             case.refusals.append(Refusal("reserved", text, rule.reserved.origin))
         else:
             placement.warnings.append(text)
+
+
+def _taints_in_words(toleration: Toleration) -> str:
+    if tolerates_every_key(toleration):
+        return f"every {toleration.effect} taint" if toleration.effect else "every taint"
+    return f'the taint "{toleration.key}"'
 
 
 def _reaches(toleration: Toleration, guarded: Sequence[Toleration]) -> bool:

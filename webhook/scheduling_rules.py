@@ -135,9 +135,10 @@ def scheduling_rules(merged: SchedulingSettings) -> SchedulingRules | None:
     if not said:
         return None
     interruptible = _within(said, "interruptible")
+    names = _names_by_label(said)
     return SchedulingRules(
         tuple(
-            _resource(resource, _within(said, "resources", resource))
+            _resource(resource, _within(said, "resources", resource), names)
             for resource in dict.fromkeys(path[1] for path in said if path[0] == "resources")
         ),
         Interruptible(_placing(interruptible), interruptible.get(("requirement",)), interruptible.get(("otherwise",))),
@@ -155,21 +156,34 @@ def _placing(said: SchedulingSettings) -> Placing:
     return Placing(said.get(("tolerations",), NO_TOLERATIONS), selector)
 
 
-def _resource(resource: str, said: SchedulingSettings) -> ScheduledResource:
+def _resource(
+    resource: str, said: SchedulingSettings, names_by_label: Mapping[str, Mapping[str, Setting[str]]]
+) -> ScheduledResource:
     return ScheduledResource(
         resource,
         _placing(said),
         cast("Setting[Reserved]", said.get(("reserved",), Setting("Off"))),
-        _device(said),
+        _device(said, names_by_label),
         _partition(said),
     )
 
 
-def _device(said: SchedulingSettings) -> Device | None:
+def _names_by_label(said: SchedulingSettings) -> dict[str, dict[str, Setting[str]]]:
+    """The names that entries give to values of a label, whichever entry it is; of two the first counts."""
+    labels = {path[1]: setting.value for path, setting in said.items() if path[2:] == ("device", "label")}
+    found: dict[str, dict[str, Setting[str]]] = {label: {} for label in labels.values()}
+    for path, setting in said.items():
+        if path[2:4] == ("device", "names") and path[1] in labels:
+            found[labels[path[1]]].setdefault(path[4], setting)
+    return found
+
+
+def _device(said: SchedulingSettings, names_by_label: Mapping[str, Mapping[str, Setting[str]]]) -> Device | None:
     label = said.get(("device", "label"))
     if label is None:
         return None
-    names = {path[2]: setting for path, setting in said.items() if path[:2] == ("device", "names")}
+    own = {path[2]: setting for path, setting in said.items() if path[:2] == ("device", "names")}
+    names = {**names_by_label[label.value], **own}
     allowed = said.get(("device", "allowed"))
     if allowed is not None:
         values = [names[value.lower()].value if value.lower() in names else value for value in allowed.value]

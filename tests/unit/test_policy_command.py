@@ -184,7 +184,7 @@ scheduling:
     tolerations: [{key: gpu, operator: Exists, effect: NoSchedule}, {key: b, value: c}]
     nodeSelector: {example.com/group: gpu, zone: a}
     reserved: Warn
-    device: {label: kind, names: {a100: a-100}, allowed: [a100, h-100]}
+    device: {label: kind, names: {a100: a-100}, allowed: [a-100, h-100]}
     partition: {label: slice, whole: {requirement: {operator: DoesNotExist}, toleration: {operator: Exists}}}
   - {resource: z.com/x, reserved: Deny, tolerations: [{key: z}]}
   interruptible: {requirement: {key: life, operator: In, values: [spot, other]}}
@@ -213,7 +213,7 @@ def test_scheduling_is_shown_value_by_value_in_the_order_in_which_it_applies(tmp
         (f"{gpu}.reserved", "null", "b", 9),
         (f"{gpu}.device.label", "kind", "a", 11),
         (f"{gpu}.device.names.a100", "a-100", "a", 11),
-        (f"{gpu}.device.allowed", "a100, h-100", "a", 11),
+        (f"{gpu}.device.allowed", "a-100, h-100", "a", 11),
         (f"{gpu}.partition.label", "slice", "a", 12),
         (f"{gpu}.partition.whole.requirement", "DoesNotExist", "a", 12),
         (f"{gpu}.partition.whole.toleration", "op=Exists", "a", 12),

@@ -514,6 +514,43 @@ BAD_SCHEDULING: list[Any] = [
         True,
         id="requirement of every pod",
     ),
+    # What is in a list, or in what may be null: one error, with what is accepted there.
+    pytest.param(
+        "scheduling: {defaults: {tolerations: [{keys: a}]}}",
+        "tolerations[0].keys: is no field here; accepted: key, operator, value, effect, tolerationSeconds",
+        True,
+        id="field of a toleration",
+    ),
+    pytest.param(
+        "scheduling: {defaults: {tolerations: [x]}}", "use a mapping of key, operator", True, id="text as a toleration"
+    ),
+    pytest.param(
+        "scheduling: {interruptible: {requirement: {key: a, operator: Exists, foo: 1}}}",
+        "requirement.foo: is no field here; accepted: key, operator, values",
+        True,
+        id="field of a requirement",
+    ),
+    pytest.param(
+        "scheduling: {resources: [{resource: a.com/b, device: {label: x, allowed: [100]}}]}",
+        "allowed[0]: 100 is a number in YAML",
+        True,
+        id="number among allowed",
+    ),
+    pytest.param(
+        "scheduling: {resources: [{resource: a.com/b, device: {label: x, allowed: [Tesla V100]}}]}",
+        'allowed[0]: "Tesla V100" is neither a value of a label nor one of the names beside it',
+        False,
+        id="unknown name among allowed",
+    ),
+    pytest.param(
+        "scheduling: {interruptible: {requirement: {key: a, operator: In, values: ['x y']}}}",
+        'values[0]: "x y" is no label value',
+        True,
+        id="wrong value of a requirement",
+    ),
+    pytest.param(
+        "scheduling: {defaults: {tolerations: [{key: a b}]}}", '"a b" is no label key', True, id="wrong key of a taint"
+    ),
 ]
 
 GOOD: list[Any] = [

@@ -359,7 +359,11 @@ NO_NODE: list[tuple[str, Json, bool]] = [
 @pytest.mark.parametrize(("fields", "is_warned"), [case[1:] for case in NO_NODE], ids=[case[0] for case in NO_NODE])
 def test_a_pod_that_no_node_can_fit_any_more_is_warned(fields: Json, is_warned: bool) -> None:
     decision = decided(pod(**fields), IN_POOLS)
-    found = [warning for warning in decision.warnings if warning.startswith("pod: no node fits: pool In [a, b] is ")]
+    found = [
+        warning
+        for warning in decision.warnings
+        if "no node fits: another requirement excludes pool In [a, b]" in warning
+    ]
     assert (decision.outcome, len(found)) == ("changed", int(is_warned))
 
 
@@ -549,7 +553,7 @@ REFUSED: list[tuple[str, str, Json, Json, list[str]]] = [
      [f'annotation {ACCELERATOR}: "A100": no policy knows of devices here; leave the annotation out']),
     ("no-policy-says-anything", "{}", pod(device()), {ACCELERATOR: "A100"}, ["no policy knows of devices here"]),
     ("no-text", CHOICE, pod(device()), {ACCELERATOR: ""},
-     [f'annotation {ACCELERATOR}: "" is no device; accepted: a100, h100, values of the label accelerator']),
+     [f'annotation {ACCELERATOR}: "" is no device; accepted: a100, h100, or a value of the label accelerator']),
     ("no-value-of-a-label", CHOICE, pod(device()), {ACCELERATOR: "A100 or H100"},
      ['"A100 or H100" is no device; accepted: a100, h100']),
     ("a-long-one", CHOICE, pod(device()), {ACCELERATOR: "x" * 5000}, [f'"{"x" * 80}" is no device']),
@@ -560,7 +564,7 @@ REFUSED: list[tuple[str, str, Json, Json, list[str]]] = [
     ("no-policy-knows-partitions", for_gpus(DEVICE), pod(device()), {ACCELERATOR_PARTITION: "1g.5gb"},
      [f'annotation {ACCELERATOR_PARTITION}: "1g.5gb": no policy knows of partitions here']),
     ("no-text-of-a-partition", CHOICE, pod(device()), {ACCELERATOR_PARTITION: ""},
-     [f'annotation {ACCELERATOR_PARTITION}: "" is no partition; accepted: none, values of the label slice']),
+     [f'annotation {ACCELERATOR_PARTITION}: "" is no partition; accepted: none, or a value of the label slice']),
     ("no-value-of-the-partitions-label", CHOICE, pod(device()), {ACCELERATOR_PARTITION: "1g,5gb"},
      ['"1g,5gb" is no partition; accepted: none']),
     ("both-at-once", CHOICE, pod(device()), {ACCELERATOR: "", ACCELERATOR_PARTITION: ""},
@@ -648,13 +652,16 @@ def test_a_pod_that_tolerates_a_reserved_taint_and_does_not_ask_is_warned(
     decision = decided(task, spec)
     assert decision.denial is None
     assert [warning for warning in decision.warnings if "reserved" in warning] == (
-        [f'pod: tolerates "{judged(task)}"; gpu is reserved for pods that ask for {GPU}'] if is_warned else []
+        [f"pod: tolerates {judged(task)}; gpu is reserved for pods that ask for {GPU}"] if is_warned else []
     )
 
 
 def judged(task: Json) -> str:
-    """The last of its tolerations."""
-    return tolerations_of(task)[-1]
+    """What the last of its tolerations is for, in words."""
+    last = task["spec"]["tolerations"][-1]
+    if last.get("key"):
+        return f'the taint "{last["key"]}"'
+    return f"every {last['effect']} taint" if last.get("effect") else "every taint"
 
 
 def sharing(section: str, taint: str = ALL_EFFECTS) -> str:
@@ -686,7 +693,7 @@ def test_deny_refuses_what_warn_warns_of() -> None:
     assert decision.denial is not None
     assert decision.denial.reason == "reserved"
     assert decision.denial.message == (
-        f'pod: tolerates "gpu:NoSchedule op=Exists"; gpu is reserved for pods that ask for {GPU} '
+        f'pod: tolerates the taint "gpu"; gpu is reserved for pods that ask for {GPU} '
         "(project flytesnacks, domain development; policy policy-0)"
     )
 
@@ -708,7 +715,7 @@ def test_deny_in_mode_warn_is_a_warning() -> None:
     decision = decided(tolerating(toleration("gpu")), "mode: Warn\n" + reserving("Deny"))
     assert not decision.is_enforced
     assert decision.warnings == (
-        f'would be denied: pod: tolerates "gpu:NoSchedule op=Exists"; gpu is reserved for pods that ask for {GPU}',
+        f'would be denied: pod: tolerates the taint "gpu"; gpu is reserved for pods that ask for {GPU}',
     )
 
 
@@ -1011,3 +1018,45 @@ def test_what_is_added_again_is_recorded_once() -> None:
 def test_a_pod_whose_additions_are_all_there_keeps_its_record() -> None:
     task = reviewed(pod(device()), TOLERATING)
     assert reviewed(task, TOLERATING) == task
+
+
+# Policies that say one thing in two places
+
+
+def test_names_are_known_to_every_entry_with_the_same_label() -> None:
+    spec = f"""
+scheduling:
+  resources:
+  - {{resource: {GPU}, device: {{label: kind, names: {{A100: x}}}}}}
+  - {{resource: nvidia.com/*, device: {{label: kind, allowed: [a100]}}}}
+"""
+    decision = decided(pod(device(), annotations={ACCELERATOR: "a100"}), spec)
+    assert [change.after for change in decision.changes if change.side == "nodeAffinity"] == ["kind In [x]"]
+
+
+def test_a_name_of_any_form_may_be_allowed() -> None:
+    spec = for_gpus("device: {label: kind, names: {Tesla V100: v100}, allowed: [tesla v100]}")
+    decision = decided(pod(device()), spec)
+    assert [change.after for change in decision.changes if change.side == "nodeAffinity"] == ["kind In [v100]"]
+
+
+def test_a_default_label_gives_way_to_a_required_affinity() -> None:
+    spec = "scheduling: {defaults: {nodeSelector: {zone: a, tier: x}}}"
+    task = reviewed(pod(affinity=required(term("zone In b"))), spec)
+    assert task["spec"]["nodeSelector"] == {"tier": "x"}
+
+
+def test_a_label_that_the_pods_affinity_excludes_is_warned_of() -> None:
+    decision = decided(pod(device(), affinity=required(term("zone In b"))), for_gpus("nodeSelector: {zone: a}"))
+    assert f"pod: no node fits: another requirement excludes zone=a, added for {GPU}" in decision.warnings
+
+
+def test_an_annotated_zero_names_the_resource() -> None:
+    task = tolerating(toleration("gpu"), annotations={"task-resources.io/limits": "gpu=0"})
+    assert decided(task, reserving("Deny")).denial is None
+
+
+def test_who_may_choose_is_said_with_the_policy_that_gives_the_choice() -> None:
+    message = denial(pod(annotations={ACCELERATOR: "A100"}), for_gpus("device: {label: kind}"))
+    assert message.startswith(f'annotation {ACCELERATOR}: "A100" is accepted for pods that ask for {GPU} only')
+    assert "policy policy-0" in message
