@@ -177,11 +177,20 @@ class PolicySet:
         """The policies for a namespace or for some of its pods, the broadest first."""
         return tuple(self._index.policies[position] for position in self._index.matching(scope))
 
+    def pieces(self) -> list[object]:
+        """What it holds, to be dropped one by one: freed at once, 10,000 policies hold up every other thread."""
+        return [*self._by_policies.values(), *self.documents]
+
 
 def _digest(documents: Sequence[Policy]) -> str:
     """12 hex digits that change with the content, whatever the files and their order."""
-    text = json.dumps([policy.content for policy in documents], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    # Of the JSON list of all, piece by piece: ten thousand in one call would hold up every other thread for 0.1 s.
+    digest = hashlib.sha256(b"[")
+    for number, policy in enumerate(documents):
+        text = json.dumps(policy.content, sort_keys=True, separators=(",", ":"))
+        digest.update(f"{',' if number else ''}{text}".encode())
+    digest.update(b"]")
+    return digest.hexdigest()[:12]
 
 
 class _Index:

@@ -60,6 +60,10 @@ class Snapshot:
         """Works out the scope of a namespace anew at its next pod: its labels in `namespace_labels` have changed."""
         self._known.pop(namespace, None)
 
+    def pieces(self) -> list[object]:
+        """What it holds, to be dropped one by one; see PolicySet.pieces."""
+        return [*self._known.values(), *self.policies.pieces()]
+
     def decide(self, review: Review, endpoint: Endpoint = "mutate") -> Decision:
         """What happens to the reviewed pod.
 
