@@ -9,7 +9,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from typing import Literal
 
@@ -24,6 +24,7 @@ from webhook.admission import InvalidReview, decode, encode
 from webhook.decision import Endpoint
 from webhook.logs import ReviewLog
 from webhook.metrics import Metrics
+from webhook.policy import PolicySet
 from webhook.resources import InvalidPod
 from webhook.snapshot import Snapshot
 
@@ -88,6 +89,13 @@ class Reviews:
     snapshot: Snapshot
     metrics: Metrics
     log: ReviewLog
+
+    def use(self, policies: PolicySet) -> Snapshot:
+        """Decides by these policies from the next review on; returns the snapshot that was in force until now."""
+        before = self.snapshot
+        self.snapshot = replace(before, policies=policies)
+        self.metrics.set_policy(policies.hash, time.time())
+        return before
 
     def answer(self, endpoint: Endpoint, body: bytes) -> Answer:
         """The answer to a whole body; never raises."""
@@ -252,14 +260,26 @@ Check = Callable[[], str | None]
 
 @dataclass(frozen=True, slots=True)
 class Checks:
-    """What must be well for the server to be ready: by name, each says what is wrong or None."""
+    """What must be well for the server to be ready: by name, each says what is wrong or None.
+
+    `notes` are of the same form and about what the server can go on with: they are shown, and it is ready all the same.
+    """
 
     checks: Mapping[str, Check] = field(default_factory=dict)
+    notes: Mapping[str, Check] = field(default_factory=dict)
 
     def failed(self) -> dict[str, str]:
         """What is wrong, by the name of the check."""
         results = {name: check() for name, check in self.checks.items()}
         return {name: reason for name, reason in results.items() if reason is not None}
+
+    def lines(self, failed: Mapping[str, str]) -> list[str]:
+        """One a check, in the API server's own form."""
+        lines = [f"[-]{name} failed: {failed[name]}" if name in failed else f"[+]{name} ok" for name in self.checks]
+        for name, note in self.notes.items():
+            text = note()
+            lines.append(f"[+]{name} ok" if text is None else f"[+]{name} ok: {text}")
+        return lines
 
 
 def management_app(metrics: Metrics, load: Load, checks: Checks) -> FastAPI:
@@ -273,14 +293,13 @@ def management_app(metrics: Metrics, load: Load, checks: Checks) -> FastAPI:
 
     @app.get("/readyz", response_class=PlainTextResponse)
     async def readyz(response: Response, verbose: str | None = None) -> str:
-        """Whether reviews should come here; `?verbose` lists the checks, in the API server's own form."""
+        """Whether reviews should come here; `?verbose` lists the checks."""
         failed = checks.failed()
         if failed:
             response.status_code = 503
         if verbose is None and not failed:
             return "ok\n"
-        lines = [f"[-]{name} failed: {failed[name]}" if name in failed else f"[+]{name} ok" for name in checks.checks]
-        return "\n".join([*lines, f"readyz check {'failed' if failed else 'passed'}", ""])
+        return "\n".join([*checks.lines(failed), f"readyz check {'failed' if failed else 'passed'}", ""])
 
     @app.get("/metrics")
     async def scrape() -> Response:

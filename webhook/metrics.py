@@ -11,6 +11,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import accumulate
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -19,6 +20,8 @@ from prometheus_client.registry import Collector
 from webhook.decision import Decision, Endpoint
 from webhook.quantity import NANOS_PER_UNIT
 from webhook.review import Review
+
+ReloadResult = Literal["success", "failure"]
 
 PREFIX = "task_resources_"
 OPERATIONS = frozenset({"CREATE", "UPDATE", "DELETE", "CONNECT"})
@@ -48,6 +51,7 @@ class Metrics(Collector):
         self._resources: set[str] = set()
         self._policy_hash = ""
         self._policy_loaded_at = 0.0
+        self._reloads: Counter[ReloadResult] = Counter({"success": 0, "failure": 0})
         self._certificates: dict[str, float] = {}
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -88,6 +92,10 @@ class Metrics(Collector):
     def set_policy(self, policy_hash: str, at: float) -> None:
         """The policy set in force; `at` is when it was loaded, in seconds since the epoch."""
         self._policy_hash, self._policy_loaded_at = policy_hash, at
+
+    def count_reload(self, result: ReloadResult) -> None:
+        """Counts a change of policy files that came into force, or was refused."""
+        self._reloads[result] += 1
 
     def set_certificate(self, which: str, not_after: float) -> None:
         """When a certificate ends, in seconds since the epoch."""
@@ -138,6 +146,12 @@ class Metrics(Collector):
         yield _counter("panics", "Answers 500: bugs.", (), {(): self.panics})
         yield _gauge("in_flight_reviews", "Reviews being received or decided now.", (), {(): self.in_flight})
         yield _gauge("policy_info", "1 for the policy set in force.", ("hash",), {(self._policy_hash,): 1})
+        yield _counter(
+            "policy_reloads",
+            "Changes of policy files: a failure leaves the last good set in force.",
+            ("result",),
+            {(result,): count for result, count in self._reloads.items()},
+        )
         yield _gauge(
             "policy_last_success_timestamp_seconds",
             "When policies were last loaded without an error.",

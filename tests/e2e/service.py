@@ -104,13 +104,15 @@ def make_certificates(folder: Path) -> Certificates:
 
 
 @contextmanager
-def serving(certificates: Certificates, log: Path, *, drain_seconds: float = 0) -> Iterator[Service]:
+def serving(
+    certificates: Certificates, log: Path, *, drain_seconds: float = 0, policies: Path = POLICIES
+) -> Iterator[Service]:
     """A webhook that is ready; ended at the end."""
     port, management_port = free_ports(2)
     management_url = f"http://127.0.0.1:{management_port}"
     certificate, key = certificates.pair
     options = {
-        "--policy": POLICIES,
+        "--policy": policies,
         "--host": "127.0.0.1",
         "--port": port,
         "--management-host": "127.0.0.1",

@@ -56,6 +56,9 @@ class Server:
     def ready(self) -> httpx.Response:
         return httpx.get(f"http://127.0.0.1:{self.management_port}/readyz?verbose")
 
+    def metrics(self) -> str:
+        return httpx.get(f"http://127.0.0.1:{self.management_port}/metrics").text
+
     def stop(self) -> int:
         """The exit code after SIGTERM."""
         if self.process.poll() is None:

@@ -146,7 +146,7 @@ def test_a_connection_that_breaks_in_the_middle_of_a_review_leaves_nothing_in_fl
     for _ in range(5):
         with server.connect() as connection:
             connection.sendall(http(TOO_MUCH)[:-10])
-    until(lambda: "task_resources_in_flight_reviews 0.0" in metrics_of(server))
+    until(lambda: "task_resources_in_flight_reviews 0.0" in server.metrics())
 
 
 LARGE = pod(*(container(f"c{number}", limits={"cpu": "8", "memory": "1Gi"}) for number in range(1000)))
@@ -215,7 +215,7 @@ def test_a_review_that_is_being_received_at_the_stop_is_answered(tmp_path: Path)
     ):
         request = http(TOO_MUCH, path="/mutate?timeout=30s")
         connection.sendall(request[:-10])
-        until(lambda: "task_resources_in_flight_reviews 1.0" in metrics_of(stopping))
+        until(lambda: "task_resources_in_flight_reviews 1.0" in stopping.metrics())
         stopping.process.send_signal(signal.SIGTERM)
         until(lambda: is_refused(stopping))
         connection.sendall(request[-10:])
@@ -223,10 +223,6 @@ def test_a_review_that_is_being_received_at_the_stop_is_answered(tmp_path: Path)
         assert answer is not None
         assert (answer.status, answer.headers["connection"]) == (200, "close")
         assert stopping.process.wait(SECONDS) == 0
-
-
-def metrics_of(server: Server) -> str:
-    return httpx.get(f"http://127.0.0.1:{server.management_port}/metrics").text
 
 
 def is_refused(server: Server) -> bool:

@@ -20,6 +20,7 @@ from webhook.metrics import Metrics
 from webhook.server import ConnectionLimits, Served, addresses, listen, run
 from webhook.snapshot import Snapshot
 from webhook.sources.namespaces import InvalidNamespaces, load_namespaces
+from webhook.sources.policy_reload import PolicyReload, signature
 from webhook.tls import InvalidServingPair, MinimumVersion, ServingPair, load_serving_pair
 
 logger = logging.getLogger(__name__)
@@ -97,21 +98,29 @@ def serve(
     Every option has an environment variable: TASK_RESOURCES_TLS_CERT is --tls-cert. What is wrong with policies,
     certificates or options is said at once, and the exit status is 1.
     """
-    snapshot = Snapshot(
-        policies_or_exit(policy_paths or _sample_policies(dev), code=1),
-        project_rule(namespace_template, domains),
-        _namespace_labels(namespaces),
+    policy_paths = policy_paths or _sample_policies(dev)
+    files = signature(policy_paths)  # before they are read: a change since then is seen
+    output = sys.stderr.buffer
+    log_format = log_format or ("text" if dev else "json")
+    metrics = Metrics()
+    # No name for the snapshot: this function ends with the server, and would keep it after a reload.
+    reviews = Reviews(
+        Snapshot(
+            policies_or_exit(policy_paths, code=1),
+            project_rule(namespace_template, domains),
+            _namespace_labels(namespaces),
+        ),
+        metrics,
+        ReviewLog(output, log_format, log_level),
     )
+    policy_hash = reviews.snapshot.policies.hash
     pair = _serving_pair(tls_cert, tls_key, tls_min_version, dev=dev)
     host = host or ("127.0.0.1" if dev else "0.0.0.0")  # noqa: S104 - a server in a pod listens on its address
-    log_format = log_format or ("text" if dev else "json")
-    output = sys.stderr.buffer
     configure_logging(output, log_format, log_level)
-    metrics = Metrics()
-    metrics.set_policy(snapshot.policies.hash, time.time())
+    metrics.set_policy(policy_hash, time.time())
     metrics.set_certificate("serving", pair.not_after.timestamp())
     load = Load(max_in_flight)
-    reviews = Reviews(snapshot, metrics, ReviewLog(output, log_format, log_level))
+    reload = PolicyReload(policy_paths, files, policy_hash, reviews.use, metrics.count_reload)
     review_socket = _listening("--port", host, port)
     management_socket = _listening("--management-port", management_host or host, management_port)
     served = Served(
@@ -120,12 +129,13 @@ def serve(
         review_app(reviews, load),
         review_socket,
         pair.context,
-        management_app(metrics, load, _checks(load, pair)),
+        management_app(metrics, load, _checks(load, pair, reload)),
         management_socket,
         ConnectionLimits(connection_max_requests, connection_max_age_seconds, keep_alive_seconds),
+        [reload.run],
     )
     where = addresses([review_socket, management_socket])
-    logger.info("reviews on https://%s, probes and metrics on http://%s, policy set %s", *where, snapshot.policies.hash)
+    logger.info("reviews on https://%s, probes and metrics on http://%s, policy set %s", *where, policy_hash)
     if dev:
         click.echo(_hint(where[0]), err=True)
     gc.collect()
@@ -180,12 +190,13 @@ def _listening(option: str, host: str, port: int) -> socket.socket:
         raise click.ClickException(f"{option} {port}: cannot listen on {host}: {reason}") from error
 
 
-def _checks(load: Load, pair: ServingPair) -> Checks:
+def _checks(load: Load, pair: ServingPair, reload: PolicyReload) -> Checks:
     return Checks(
         {
             "serving": lambda: None if load.state == "serving" else f"the webhook is {load.state}",
             "certificate": lambda: pair.why_invalid(datetime.now(UTC)),
-        }
+        },
+        {"policies": reload.note},
     )
 
 

@@ -46,7 +46,7 @@ def load_policies(paths: Sequence[Path]) -> PolicySet:
     errors: list[PolicyError] = []
     for path in paths:
         try:
-            files = _files(path)
+            files = policy_files(path)
             for file in files:
                 place = file.resolve()
                 if place not in read:
@@ -69,7 +69,7 @@ def parse_policies(text: str, *, file: str) -> PolicySet:
     return PolicySet(read_policies(documents, errors))
 
 
-def _files(path: Path) -> list[Path]:
+def policy_files(path: Path) -> list[Path]:
     """The file itself, or a folder's policy files by name. A mounted ConfigMap's ..data is hidden."""
     if not path.is_dir():
         return [path]

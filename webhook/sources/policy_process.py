@@ -1,0 +1,133 @@
+"""Policies read by a process of its own, so that reviews are answered meanwhile: both sides of the pipe between them.
+
+Ten thousand policies take seconds of Python to read. In a thread that would be seconds in which every review waits
+for the interpreter at each step; a process has its own, and is at the end of the queue for the cores. What is left for
+the server, to make objects of what comes through the pipe, is done in steps that let reviews pass.
+"""
+
+import gc
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from webhook.policy import Policy, PolicySet
+from webhook.policy_document import InvalidPolicies
+from webhook.snapshot import Snapshot
+from webhook.sources.policy_files import load_policies
+
+# A pickle is read in one go; this many policies take a fraction of a millisecond.
+POLICIES_AT_ONCE = 10
+
+# How long a review waits for the interpreter where a thread here has it; Python's own 5 ms would be a hundred reviews.
+SWITCH_SECONDS = 0.0002
+
+LOWEST_PRIORITY = 19
+
+
+class ReadingFailed(Exception):
+    """The process ended before it had said what it read; the message says how."""
+
+
+def start_reading(paths: Sequence[Path]) -> "subprocess.Popen[bytes]":
+    """Starts a process that reads these policies; `policies_from` gets them. Raises OSError.
+
+    It has the lowest priority. In a group of its own a Ctrl-C in a terminal is the server's alone; in a session of its
+    own the kernel would not weigh its priority against the server's (autogroups).
+    """
+    # It finds what this process finds, and nothing in the folder that it happens to be in.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-P", "-m", __name__, *map(str, paths)]
+    process = subprocess.Popen(  # noqa: S603 - ourselves
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, process_group=0
+    )
+    os.setpriority(os.PRIO_PROCESS, process.pid, LOWEST_PRIORITY)
+    return process
+
+
+def policies_from(process: "subprocess.Popen[bytes]") -> PolicySet:
+    """What the process reads, once it has. Raises InvalidPolicies with every error of the files, and ReadingFailed."""
+    assert process.stdout is not None
+    with process:
+        try:
+            errors = _next(process.stdout)
+            if errors:
+                raise InvalidPolicies(errors)
+            with letting_reviews_pass():
+                return PolicySet(_pieces(process.stdout))
+        except (EOFError, pickle.UnpicklingError) as error:
+            raise ReadingFailed(f"the process that reads policies {_end(process.wait())}") from error
+
+
+def _pieces(stream: IO[bytes]) -> Iterator[Policy]:
+    while policies := _next(stream):
+        yield from policies
+
+
+def _next(stream: IO[bytes]) -> Any:
+    return pickle.load(stream)  # noqa: S301 - from the process that we started
+
+
+def _end(code: int) -> str:
+    if code >= 0:
+        return f"ended with {code}"
+    return f"was ended by signal {-code}" + (", perhaps for want of memory" if code == -signal.SIGKILL else "")
+
+
+def let_go(held: list[Snapshot]) -> None:
+    """Takes the snapshot out of the list and frees it in steps: at once, 10,000 policies would hold up everything."""
+    snapshot = held.pop()
+    pieces = snapshot.pieces()
+    del snapshot
+    with letting_reviews_pass():
+        while pieces:
+            pieces.pop()
+
+
+@contextmanager
+def letting_reviews_pass() -> Iterator[None]:
+    """Lets a thread make many objects that stay, without holding up the one that answers reviews.
+
+    That one gets the interpreter soon after it asks, and no garbage collection looks through what is being made: of
+    10,000 policies one takes some tenths of a second. Afterwards they are left out for good, as at the start.
+    """
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_SECONDS)
+    gc.collect(1)
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+        sys.setswitchinterval(interval)
+
+
+def main(paths: Sequence[Path], stream: IO[bytes]) -> None:
+    """Writes the errors of the policies that are read, a tuple; where there are none, tuples of policies and an
+    empty one: what was cut off has no end."""
+    gc.disable()  # nothing that is read goes before the process does
+    try:
+        policies = load_policies(paths).documents
+    except InvalidPolicies as error:
+        _send(error.errors, stream)
+    else:
+        _send((), stream)
+        for first in range(0, len(policies), POLICIES_AT_ONCE):
+            _send(policies[first : first + POLICIES_AT_ONCE], stream)
+        _send((), stream)
+    stream.flush()
+
+
+def _send(value: object, stream: IO[bytes]) -> None:
+    pickle.dump(value, stream, pickle.HIGHEST_PROTOCOL)
+
+
+if __name__ == "__main__":
+    main([Path(argument) for argument in sys.argv[1:]], sys.stdout.buffer)
+    os._exit(0)  # its memory goes as a whole: an orderly end would take as long as the sending did
