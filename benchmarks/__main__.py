@@ -47,6 +47,16 @@ def scale(rounds: int, seconds: float) -> None:
 
 
 @main.command()
+@_rounds
+@_seconds
+def reload(rounds: int, seconds: float) -> None:
+    """Policies read again while reviews come in."""
+    from benchmarks.reload import reload
+
+    click.echo(reload(rounds=rounds, seconds=seconds))
+
+
+@main.command()
 @click.option("--pods", default=500, show_default=True, type=click.IntRange(10, 10_000))
 def creates(pods: int) -> None:
     """Pod creations through a real kube-apiserver, with the webhook and without."""
