@@ -139,21 +139,20 @@ def command_line_page() -> str:
         "Every option of every command, as `--help` has it. What the commands are for is in",
         "[The command line](cli.md).",
     ]
-    context = click.Context(main, info_name="task-resources")
+    context = click.Context(main, info_name="task-resources", **main.context_settings)
     for name in COMMANDS:
         command = main.get_command(context, name)
         assert command is not None
-        lines += _command_lines(command, f"task-resources {name}")
+        lines += _command_lines(command, f"task-resources {name}", context)
     return "\n".join(lines) + "\n"
 
 
-def _command_lines(command: click.Command, path: str) -> list[str]:
-    if isinstance(command, click.Group):
-        return [
-            line for name, each in sorted(command.commands.items()) for line in _command_lines(each, f"{path} {name}")
-        ]
+def _command_lines(command: click.Command, path: str, parent: click.Context) -> list[str]:
     prefix = command.context_settings.get("auto_envvar_prefix")
-    context = click.Context(command, info_name=path, auto_envvar_prefix=prefix)
+    context = click.Context(command, parent, info_name=path, auto_envvar_prefix=prefix)
+    if isinstance(command, click.Group):
+        commands = sorted(command.commands.items())
+        return [line for name, each in commands for line in _command_lines(each, f"{path} {name}", context)]
     options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
     return [
         "",

@@ -30,11 +30,16 @@ class VolumeMount(_View, frozen=True):
     mount_path: str = ""
 
 
+class VolumeDevice(_View, frozen=True):
+    device_path: str = ""
+
+
 class Container(_View, frozen=True):
     name: str = ""
     resources: Resources | None = None
     restart_policy: str | None = None
     volume_mounts: list[VolumeMount] | None = None
+    volume_devices: list[VolumeDevice] | None = None
 
     @property
     def is_sidecar(self) -> bool:

@@ -4,6 +4,7 @@ Kubernetes gives containers 64 MiB, too little for what PyTorch's data loaders s
 container's memory, so its size is bounded by the container's limit.
 """
 
+from posixpath import normpath
 from typing import Literal
 
 import msgspec
@@ -38,7 +39,9 @@ def decide_shared_memory(
     spec = pod.spec
     container = next(each for each in spec.containers or () if each.name == primary.name)
     mounts = container.volume_mounts
-    if any(mount.mount_path.rstrip("/") == MOUNT_PATH for mount in mounts or ()):
+    taken = [mount.mount_path for mount in mounts or ()]
+    taken += [device.device_path for device in container.volume_devices or ()]
+    if any(normpath("/" + path.lstrip("/")) == MOUNT_PATH for path in taken):
         return None
     if any(volume.name == VOLUME for volume in spec.volumes or ()):
         text = (

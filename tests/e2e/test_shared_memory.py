@@ -105,3 +105,11 @@ def test_shared_memory_that_is_no_quantity_is_refused(cluster: Cluster) -> None:
     assert answer.status == 422
     for part in (MUTATING, SHARED_MEMORY, "lots"):
         assert part in answer.message
+
+
+def test_a_container_that_has_a_device_in_that_place_keeps_it(cluster: Cluster) -> None:
+    own = {"name": "disk", "persistentVolumeClaim": {"claimName": "disk"}}
+    task = container(limits=GIVEN, volumeDevices=[{"name": "disk", "devicePath": "/dev/shm"}])
+    stored = cluster.created(cluster.namespace(), pod(task, volumes=[own], annotations={SHARED_MEMORY: "true"}))
+    assert volumes(stored) == [own]
+    assert mounts(stored) == {}

@@ -31,7 +31,7 @@ SECONDS = 30.0
 class Server:
     """A running `task-resources serve`."""
 
-    process: "subprocess.Popen[str]"
+    process: "subprocess.Popen[bytes]"
     folder: Path
     port: int
     management_port: int
@@ -79,25 +79,25 @@ def arguments(folder: Path, *options: str) -> list[str]:
 @contextmanager
 def running(folder: Path, *options: str) -> Iterator[Server]:
     """A server that is ready."""
-    process = subprocess.Popen(arguments(folder, *options), stderr=subprocess.PIPE, text=True)
+    log = folder / "server.log"  # a pipe would be full at some time, and the server wait for its reader
+    with log.open("w") as stream:
+        process = subprocess.Popen(arguments(folder, *options), stderr=stream)
     try:
-        assert process.stderr is not None
-        port, management_port = _ports(process.stderr)
-        server = Server(process, folder, port, management_port)
+        until(lambda: _ports(log) is not None or process.poll() is not None)
+        ports = _ports(log)
+        assert ports is not None, "the server ended before it listened"
+        server = Server(process, folder, *ports)
         until(lambda: _is_ready(server))
         yield server
     finally:
         process.kill()
-        process.communicate(timeout=SECONDS)
+        process.wait(SECONDS)
 
 
-def _ports(output: IO[str]) -> tuple[int, int]:
-    """It says where it listens once it does."""
-    for line in output:
-        found = re.search(r"reviews on https://[^ ]*:(\d+), probes and metrics on http://[^ ]*:(\d+)", line)
-        if found:
-            return int(found[1]), int(found[2])
-    raise AssertionError("the server ended before it listened")
+def _ports(log: Path) -> tuple[int, int] | None:
+    """Where it listens, once it says so."""
+    found = re.search(r"reviews on https://[^ ]*:(\d+), probes and metrics on http://[^ ]*:(\d+)", log.read_text())
+    return None if found is None else (int(found[1]), int(found[2]))
 
 
 def until(holds: Callable[[], bool]) -> None:

@@ -100,6 +100,8 @@ MOUNTED: list[tuple[str, Json, bool]] = [
     # the pod, whether it has shared memory of its own
     ("it-is-mounted", asking("1Gi", mounting("/dev/shm")), True),
     ("with-a-slash-at-the-end", asking("1Gi", mounting("/dev/shm/")), True),
+    ("in-another-spelling", asking("1Gi", mounting("//dev//shm")), True),
+    ("a-device-is-there", asking("1Gi", container(volumeDevices=[{"name": "d", "devicePath": "/dev/shm"}])), True),
     ("by-a-volume-of-our-name", asking("1Gi", mounting("/dev/shm", MOUNT["name"]), volumes=[volume()]), True),
     ("by-another-container", asking("1Gi", container("main"), mounting("/dev/shm") | {"name": "b"}), False),
     ("by-a-primary-that-is-not-the-first", asking("1Gi", container("a"), mounting("/dev/shm") | {"name": "primary"}),
