@@ -22,11 +22,12 @@ from starlette.types import Receive, Scope, Send
 
 from webhook.admission import InvalidReview, decode, encode
 from webhook.decision import Endpoint
+from webhook.effective_report import EffectiveReport
 from webhook.logs import ReviewLog
 from webhook.metrics import Metrics
 from webhook.policy import PolicySet
 from webhook.resources import InvalidPod
-from webhook.snapshot import Snapshot
+from webhook.snapshot import Snapshot, UnknownNamespace
 
 logger = logging.getLogger(__name__)
 
@@ -282,8 +283,8 @@ class Checks:
         return lines
 
 
-def management_app(metrics: Metrics, load: Load, checks: Checks) -> FastAPI:
-    """`/livez`, `/readyz` and `/metrics`, for kubelets and Prometheus (H6)."""
+def management_app(reviews: Reviews, load: Load, checks: Checks) -> FastAPI:
+    """`/livez`, `/readyz` and `/metrics`, for kubelets and Prometheus (H6), and `/policies/effective/` for people."""
     app = FastAPI(title="task-resource-webhook management", openapi_url=None, redirect_slashes=False)
 
     @app.get("/livez", response_class=PlainTextResponse)
@@ -304,7 +305,17 @@ def management_app(metrics: Metrics, load: Load, checks: Checks) -> FastAPI:
     @app.get("/metrics")
     async def scrape() -> Response:
         """Everything in Prometheus' text format."""
-        metrics.in_flight = load.in_flight
-        return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+        reviews.metrics.in_flight = load.in_flight
+        return Response(reviews.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/policies/effective/{namespace}")
+    async def effective(namespace: str) -> Response:
+        """What the policies in force come to for a namespace (P8): the JSON of `policy effective`."""
+        snapshot = reviews.snapshot
+        try:
+            report = EffectiveReport(snapshot.policies, snapshot.scope(namespace))
+        except UnknownNamespace as error:
+            return PlainTextResponse(f"{error}\n", 404)
+        return Response(msgspec.json.format(msgspec.json.encode(report.as_json())), media_type="application/json")
 
     return app

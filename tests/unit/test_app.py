@@ -25,8 +25,10 @@ from webhook.app import (
     review_app,
     seconds_to_answer,
 )
+from webhook.effective_report import EffectiveReport
 from webhook.logs import LogFormat, LogLevel, ReviewLog
 from webhook.metrics import MOST_RESOURCES, Metrics
+from webhook.projects import PROJECT_LABEL, Scope
 from webhook.snapshot import Snapshot
 
 UID = "705ab4f5-6393-11e8-b7cc-42010a800002"
@@ -526,7 +528,7 @@ def test_pods_cannot_make_new_series_without_end() -> None:
 
 
 def manage(path: str, **checks: Callable[[], str | None]) -> httpx.Response:
-    return request(management_app(Metrics(), Load(1), Checks(checks)), "GET", path)
+    return request(management_app(service(CAP).reviews, Load(1), Checks(checks)), "GET", path)
 
 
 def test_livez_says_that_the_process_answers() -> None:
@@ -553,3 +555,37 @@ def test_metrics_are_what_prometheus_scrapes() -> None:
         families
     )
     assert all(family.documentation for family in families.values())
+
+
+def effective(snapshot: Snapshot, namespace: str) -> httpx.Response:
+    managed = service(snapshot=snapshot).reviews
+    return request(management_app(managed, Load(1), Checks()), "GET", f"/policies/effective/{namespace}")
+
+
+def test_what_policies_come_to_for_a_namespace_can_be_asked_of_a_server() -> None:
+    project = "scope: {project: search}\ncontainer: {max: {cpu: '2'}}"
+    snapshot = Snapshot(policy_set(CAP, project), namespace_labels={"lab": {PROJECT_LABEL: "search"}})
+    answer = effective(snapshot, "lab")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    assert answer.json() == EffectiveReport(snapshot.policies, Scope("lab", "search")).as_json()
+    assert answer.json()["values"][2] == {
+        "field": "container.max.cpu",
+        "value": "2",
+        "policy": "policy-1",
+        "scope": "project search",
+        "file": "policies.yaml",
+        "line": 12,
+    }
+
+
+def test_the_policies_in_force_are_shown_once_they_were_swapped() -> None:
+    reviews = service(CAP).reviews
+    app = management_app(reviews, Load(1), Checks())
+    reviews.snapshot = Snapshot(policy_set(DENY))
+    shown = request(app, "GET", "/policies/effective/lab").json()
+    assert shown["policySet"] == policy_set(DENY).hash
+
+
+def test_of_a_namespace_that_is_not_known_yet_it_says_so() -> None:
+    answer = effective(Snapshot(policy_set(CAP), knows_all=False), "lab")
+    assert (answer.status_code, answer.text) == (404, "the namespace lab is not known yet\n")

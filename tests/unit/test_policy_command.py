@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from webhook.cli.policy import policy
+from webhook.cli.main import main
 
 HEAD = "apiVersion: task-resources.io/v1alpha1\nkind: TaskResourcePolicy\nmetadata: {name: %s}\nspec:\n"
 
 
 def run(*arguments: str | Path, **environment: str) -> Result:
-    return CliRunner().invoke(policy, [str(argument) for argument in arguments], env=environment)
+    return CliRunner().invoke(main, ["policy", *map(str, arguments)], env=environment)
 
 
 def written(folder: Path, name: str, *lines: str) -> Path:
@@ -42,8 +42,15 @@ def test_errors_are_printed_one_a_line_and_exit_with_1(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("check",), ("check", "x", "--namespace-template", "nothing"), ("effective", "x"), ("effective",)],
-    ids=["no path", "template", "no policy", "no namespace"],
+    [
+        ("check",),
+        ("check", "x", "--namespace-template", "nothing"),
+        ("effective", "x"),
+        ("effective",),
+        ("effective", "x", "--policy", "examples/policies", "--context", "x"),
+        ("effective", "x", "--policy", "examples/policies", "--cluster", "--namespace-labels", "a=b"),
+    ],
+    ids=["no path", "template", "no policy", "no namespace", "a context and no cluster", "labels and a cluster"],
 )
 def test_wrong_usage_exits_with_2(arguments: tuple[str, ...]) -> None:
     assert run(*arguments).exit_code == 2
@@ -242,6 +249,14 @@ def test_the_same_as_json_by_labels_and_the_environment(tmp_path: Path) -> None:
     assert (answer["namespace"], answer["project"], answer["domain"], answer["pods"]) == ("x", "q", None, [])
     contact = {"field": "contact", "value": "#q", "policy": "b", "scope": "project q", "file": str(file), "line": 6}
     assert contact in answer["values"]
+
+
+def test_a_cluster_that_nothing_leads_to_is_said_and_exits_with_2(tmp_path: Path) -> None:
+    file = written(tmp_path, "a", "contact: x")
+    result = run("effective", "x", "--policy", file, "--cluster", "--kubeconfig", tmp_path / "nothing")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"Error: {tmp_path}/nothing: ")
+    assert "accepted: --kubeconfig FILE" in result.stderr
 
 
 def test_policies_that_cannot_be_used_exit_with_2_and_all_errors_on_stderr(tmp_path: Path) -> None:

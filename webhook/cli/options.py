@@ -108,3 +108,8 @@ def policies_or_exit(paths: Sequence[Path], *, code: int = 2) -> PolicySet:
         for problem in error.errors:
             click.echo(problem, err=True)
         raise click.exceptions.Exit(code) from error
+
+
+def counted(number: int, word: str, words: str = "") -> str:
+    """`no files`, `1 file`, `2 files`; `words` is the plural where it is not the word with an s."""
+    return f"{number or 'no'} {word if number == 1 else words or word + 's'}"

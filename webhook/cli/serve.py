@@ -129,7 +129,7 @@ def serve(
         review_app(reviews, load),
         review_socket,
         pair.context,
-        management_app(metrics, load, _checks(load, pair, reload)),
+        management_app(reviews, load, _checks(load, pair, reload)),
         management_socket,
         ConnectionLimits(connection_max_requests, connection_max_age_seconds, keep_alive_seconds),
         [reload.run],

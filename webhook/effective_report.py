@@ -1,85 +1,18 @@
-"""`task-resources policy`: what is wrong with policies, and what they come to for a namespace."""
+"""What a policy set comes to for one namespace, for people and tools: every value with where it was written (P8)."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import click
-
-from webhook.cli.options import (
-    namespace_labels_option,
-    policies_or_exit,
-    policy_option,
-    project_options,
-    project_rule,
-)
 from webhook.effective import EffectivePolicy, Selections, lowest
 from webhook.node_affinity import requirement_text
 from webhook.pod import NodeRequirement, Toleration
 from webhook.policy import Policy, PolicySet, aliases_in_force, lifted, merge_quota
 from webhook.policy_document import path_text
-from webhook.policy_oddities import oddities
 from webhook.projects import Scope
 from webhook.scheduling_rules import SchedulingSettings, merge_scheduling
 from webhook.setting import Origin, Setting
-from webhook.sources.policy_files import InvalidPolicies, load_policies
 from webhook.tolerations import toleration_text
-
-
-@click.group()
-def policy() -> None:
-    """Check policies, and ask what they come to."""
-
-
-@policy.command()
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@project_options
-def check(paths: tuple[Path, ...], namespace_template: str, domains: tuple[str, ...]) -> None:
-    """Report every error of policy files and folders, and what is odd once they are merged.
-
-    Exits with 1 when there are errors; warnings are none.
-    """
-    rule = project_rule(namespace_template, domains)
-    try:
-        policies = load_policies(paths)
-    except InvalidPolicies as error:
-        for problem in error.errors:
-            click.echo(problem)
-        files = len({problem.file for problem in error.errors})
-        click.echo(f"\n{_count(len(error.errors), 'error')} in {_count(files, 'file')}")
-        raise click.exceptions.Exit(1) from error
-    found = oddities(policies, rule)
-    for oddity in found:
-        click.echo(oddity)
-    files = len({document.file for document in policies.documents})
-    of_files = f"{_count(len(policies.documents), 'policy', 'policies')} in {_count(files, 'file')}"
-    click.echo(f"{of_files}: no errors, {_count(len(found), 'warning')} (policy set {policies.hash})")
-
-
-def _count(number: int, word: str, words: str = "") -> str:
-    return f"{number or 'no'} {word if number == 1 else words or word + 's'}"
-
-
-@policy.command()
-@click.argument("namespace")
-@policy_option()
-@project_options
-@namespace_labels_option
-@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def effective(
-    namespace: str,
-    policy_paths: tuple[Path, ...],
-    namespace_template: str,
-    domains: tuple[str, ...],
-    namespace_labels: dict[str, str],
-    output: str,
-) -> None:
-    """Print what policies come to for NAMESPACE: every value with its policy, file and line."""
-    scope = project_rule(namespace_template, domains).scope(namespace, namespace_labels)
-    answer = Answer(policies_or_exit(policy_paths), scope)
-    click.echo(json.dumps(answer.as_json(), indent=2) if output == "json" else answer.as_text())
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +39,8 @@ class Row:
         )
 
 
-class Answer:
-    """What a policy set comes to for one namespace."""
+class EffectiveReport:
+    """What a policy set comes to for one namespace, row by row."""
 
     def __init__(self, policies: PolicySet, scope: Scope) -> None:
         self.hash, self.scope = policies.hash, scope

@@ -1,0 +1,15 @@
+"""`task-resources policy`: what is wrong with policies, what they come to, and whether they do what is expected."""
+
+import click
+
+from webhook.cli.policy.check import check
+from webhook.cli.policy.effective import effective
+
+
+@click.group()
+def policy() -> None:
+    """Check policies, test them, and ask what they come to."""
+
+
+policy.add_command(check)
+policy.add_command(effective)

@@ -1,0 +1,79 @@
+"""Single requests to a cluster's API server: plain objects come back, and whatever goes wrong has words for people."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import urllib3
+from kubernetes import client
+
+from webhook.sources.cluster import CONNECT_SECONDS, READ_SECONDS, UnreachableCluster
+
+Json = dict[str, Any]
+
+# As many as kubectl asks for at once.
+PAGE = 500
+
+
+class RefusedRequest(Exception):
+    """The API server answered and refused; `status` is HTTP's, the message is the server's with what was wanted."""
+
+    def __init__(self, what: str, status: int, message: str) -> None:
+        super().__init__(f"{what}: {message} ({status})")
+        self.status = status
+
+
+def ask(what: str, method: Callable[..., Any], *arguments: Any, **options: Any) -> Json:
+    """What the API server answers to one of the client's methods. `what` is it in words, such as "list namespaces".
+
+    Raises RefusedRequest and UnreachableCluster.
+    """
+    timeouts = CONNECT_SECONDS, READ_SECONDS
+    try:
+        answer: Json = json.loads(method(*arguments, _preload_content=False, _request_timeout=timeouts, **options).data)
+    except client.ApiException as error:
+        raise RefusedRequest(what, int(error.status or 0), _message(error)) from error
+    except (urllib3.exceptions.HTTPError, ValueError, OSError) as error:
+        raise UnreachableCluster(f"{what}: no answer of the API server: {_cause(error)}") from error
+    return answer
+
+
+def _message(error: Any) -> str:
+    """What the Status in the body says; of an answer that has none, its reason."""
+    try:
+        return str(json.loads(error.body)["message"])
+    except (ValueError, TypeError, LookupError):
+        return str(error.reason or "no reason given")
+
+
+def _cause(error: BaseException) -> str:
+    """What it comes from: the outer errors only say how often it was tried."""
+    cause = getattr(error, "reason", None)
+    return str(cause if isinstance(cause, Exception) else error)
+
+
+def namespace_labels(api: client.ApiClient, namespace: str) -> dict[str, str]:
+    """The labels of a namespace. Raises RefusedRequest (404 where there is none) and UnreachableCluster."""
+    core: Any = client.CoreV1Api(api)
+    return _labels(ask(f"read the namespace {namespace}", core.read_namespace, namespace))
+
+
+def all_namespaces(api: client.ApiClient, selector: str = "") -> Iterator[tuple[str, Mapping[str, str]]]:
+    """Name and labels of every namespace that fits the label selector, page by page, without those that are ending.
+
+    Raises RefusedRequest and UnreachableCluster.
+    """
+    core: Any = client.CoreV1Api(api)
+    wanted = {"label_selector": selector} if selector else {}
+    position: str | None = None
+    while position != "":
+        page = ask("list namespaces", core.list_namespace, limit=PAGE, _continue=position, **wanted)
+        for item in page["items"]:
+            if "deletionTimestamp" not in item["metadata"]:
+                yield item["metadata"]["name"], _labels(item)
+        position = page["metadata"].get("continue", "")
+
+
+def _labels(namespace: Json) -> dict[str, str]:
+    labels: dict[str, str] = namespace["metadata"].get("labels") or {}
+    return labels
