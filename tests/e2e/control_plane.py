@@ -1,8 +1,8 @@
 """A Kubernetes control plane of processes on loopback: etcd, kube-apiserver, kube-controller-manager, kube-scheduler.
 
 The API server authorizes by RBAC and Node, restricts nodes as in a real cluster, and writes an audit log. The
-controller manager runs the controllers that make pods of Deployments, Jobs and DaemonSets, each by its own service
-account. The scheduler places the pods that name it; no kubelet then runs them.
+controller manager runs the controllers that make pods of Deployments, Jobs and DaemonSets and the one that counts for
+ResourceQuotas, each by its own service account. The scheduler places the pods that name it; no kubelet then runs them.
 """
 
 import json
@@ -36,8 +36,9 @@ USERS = {
     "node": (f"system:node:{NODE}", ("system:nodes",)),
     "kube-controller-manager": ("system:kube-controller-manager", ()),
     "kube-scheduler": ("system:kube-scheduler", ()),
+    "quotas": ("quotas", ()),
 }
-CONTROLLERS = "deployment-controller,replicaset-controller,job-controller,daemonset-controller"
+CONTROLLERS = "deployment-controller,replicaset-controller,job-controller,daemonset-controller,resourcequota-controller"
 
 # A pod that does not name it stays as it was created: most tests compare pods, which should not change meanwhile.
 SCHEDULER = "e2e-scheduler"

@@ -20,10 +20,13 @@ def limit_range(cluster: Cluster, namespace: str, **bounds: Json) -> None:
 
 
 def quota(cluster: Cluster, namespace: str, hard: Json) -> None:
-    """A ResourceQuota that is in force, as after its controller counted nothing."""
+    """A ResourceQuota that is in force: its controller has counted."""
     cluster.core.create_namespaced_resource_quota(namespace, {"metadata": {"name": "total"}, "spec": {"hard": hard}})
-    status = {"hard": hard, "used": dict.fromkeys(hard, "0")}
-    cluster.core.patch_namespaced_resource_quota_status("total", namespace, {"status": status})
+
+    def has_counted() -> bool:
+        return bool(cluster.core.read_namespaced_resource_quota("total", namespace).status.hard == hard)
+
+    eventually(has_counted, "the quota's controller counted")
 
 
 def test_what_a_limit_range_fills_in_is_bounded_like_the_pods_own(cluster: Cluster) -> None:

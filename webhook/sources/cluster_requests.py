@@ -30,12 +30,13 @@ def ask(what: str, method: Callable[..., Any], *arguments: Any, **options: Any) 
     """
     timeouts = CONNECT_SECONDS, READ_SECONDS
     try:
-        answer: Json = json.loads(method(*arguments, _preload_content=False, _request_timeout=timeouts, **options).data)
+        answer = method(*arguments, _preload_content=False, _request_timeout=timeouts, **options)
+        found: Json = json.loads(answer.data)
     except client.ApiException as error:
         raise RefusedRequest(what, int(error.status or 0), _message(error)) from error
-    except (urllib3.exceptions.HTTPError, ValueError, OSError) as error:
-        raise UnreachableCluster(f"{what}: no answer of the API server: {_cause(error)}") from error
-    return answer
+    except (urllib3.exceptions.HTTPError, json.JSONDecodeError) as error:
+        raise UnreachableCluster(f"{what}: no answer of an API server: {_cause(error)}") from error
+    return found
 
 
 def _message(error: Any) -> str:
@@ -58,7 +59,9 @@ def namespace_labels(api: client.ApiClient, namespace: str) -> dict[str, str]:
     return _labels(ask(f"read the namespace {namespace}", core.read_namespace, namespace))
 
 
-def all_namespaces(api: client.ApiClient, selector: str = "") -> Iterator[tuple[str, Mapping[str, str]]]:
+def all_namespaces(
+    api: client.ApiClient, selector: str = "", *, page_size: int = PAGE
+) -> Iterator[tuple[str, Mapping[str, str]]]:
     """Name and labels of every namespace that fits the label selector, page by page, without those that are ending.
 
     Raises RefusedRequest and UnreachableCluster.
@@ -67,7 +70,7 @@ def all_namespaces(api: client.ApiClient, selector: str = "") -> Iterator[tuple[
     wanted = {"label_selector": selector} if selector else {}
     position: str | None = None
     while position != "":
-        page = ask("list namespaces", core.list_namespace, limit=PAGE, _continue=position, **wanted)
+        page = ask("list namespaces", core.list_namespace, limit=page_size, _continue=position, **wanted)
         for item in page["items"]:
             if "deletionTimestamp" not in item["metadata"]:
                 yield item["metadata"]["name"], _labels(item)

@@ -4,6 +4,7 @@ import click
 
 from webhook.cli.policy.check import check
 from webhook.cli.policy.effective import effective
+from webhook.cli.policy.quotas import quotas
 
 
 @click.group()
@@ -11,5 +12,5 @@ def policy() -> None:
     """Check policies, test them, and ask what they come to."""
 
 
-policy.add_command(check)
-policy.add_command(effective)
+for command in (check, effective, quotas):
+    policy.add_command(command)
