@@ -21,6 +21,9 @@ MADE = "<!-- Made by tools/pages.py: change it there, or what it is about. -->\n
 
 Json = dict[str, Any]
 
+# A command keeps its option for help from the first time that it is asked for, whoever asks.
+HELP = ["-h", "--help"]
+
 # What values of these types are called.
 WORDS: Mapping[str, Any] = {
     "quantity": policy_document.Amount,
@@ -151,8 +154,10 @@ def _command_lines(command: click.Command, path: str, parent: click.Context) -> 
     prefix = command.context_settings.get("auto_envvar_prefix")
     context = click.Context(command, parent, info_name=path, auto_envvar_prefix=prefix)
     if isinstance(command, click.Group):
-        commands = sorted(command.commands.items())
-        return [line for name, each in commands for line in _command_lines(each, f"{path} {name}", context)]
+        commands = {name: command.get_command(context, name) for name in command.list_commands(context)}
+        return [
+            line for name, each in commands.items() if each for line in _command_lines(each, f"{path} {name}", context)
+        ]
     options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
     return [
         "",

@@ -41,6 +41,7 @@ KIND = "TaskResourcePolicy"
 
 T = TypeVar("T")
 Path = tuple[str | int, ...]
+JsonSchema = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,26 +112,26 @@ def path_text(path: Path) -> str:
 # What a value may be. Each checks one thing and says what is accepted.
 
 
-def _refusal(message: str) -> PydanticCustomError:
+def refusal(message: str) -> PydanticCustomError:
     # Braces would be taken for a template of pydantic's.
     return PydanticCustomError("policy", "{message}", {"message": message})
 
 
 def _not_null(value: object) -> object:
     if value is None:
-        raise _refusal("null is accepted for single values only: leave the key out, or write null for each value")
+        raise refusal("null is accepted for single values only: leave the key out, or write null for each value")
     return value
 
 
 def _text(value: object) -> str:
     if isinstance(value, Bare):
-        raise _refusal(f"{value} is {value.kind} in YAML and text is expected: put it in quotes")
+        raise refusal(f"{value} is {value.kind} in YAML and text is expected: put it in quotes")
     if not isinstance(value, str):
-        raise _refusal(f"{_shape(value)} is not text")
+        raise refusal(f"{_shape(value)} is not text")
     return value
 
 
-def _word(value: object) -> object:
+def word(value: object) -> object:
     return str(value) if isinstance(value, Bare) else value
 
 
@@ -150,13 +151,13 @@ def _shape(value: object) -> str:
 
 def _amount(value: object) -> Quantity:
     if not isinstance(value, str):
-        raise _refusal(f"{_shape(value)} is not a quantity: use a number with a suffix, such as 500m, 2 or 4Gi")
+        raise refusal(f"{_shape(value)} is not a quantity: use a number with a suffix, such as 500m, 2 or 4Gi")
     if isinstance(value, Bare) and len(value) > 1 and value[0] == "0" and value.isdigit():
-        raise _refusal(f"{value} is an octal number in YAML: write it without the leading zero")
+        raise refusal(f"{value} is an octal number in YAML: write it without the leading zero")
     try:
         return parse_strict_quantity(str(value))
     except InvalidQuantity as error:
-        raise _refusal(str(error)) from error
+        raise refusal(str(error)) from error
 
 
 _SUBDOMAIN = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
@@ -166,12 +167,12 @@ _NAMESPACE = r"[a-z0-9*]([-a-z0-9*]*[a-z0-9*])?"
 _QUANTITY = r"(?=\.?[0-9])[0-9]*(\.[0-9]*)?([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?"
 
 
-def _matching(pattern: str, longest: int, what: str) -> Callable[[str], str]:
+def matching(pattern: str, longest: int, what: str) -> Callable[[str], str]:
     compiled = re.compile(pattern, re.ASCII)
 
     def check(text: str) -> str:
         if len(text) > longest or not compiled.fullmatch(text):
-            raise _refusal(f'"{text[:80]}" is no {what}')
+            raise refusal(f'"{text[:80]}" is no {what}')
         return text
 
     return check
@@ -179,7 +180,7 @@ def _matching(pattern: str, longest: int, what: str) -> Callable[[str], str]:
 
 def _label_key(key: str) -> str:
     if not is_qualified_name(key):
-        raise _refusal(f'"{key[:80]}" is no label key: use a name such as team or example.com/team')
+        raise refusal(f'"{key[:80]}" is no label key: use a name such as team or example.com/team')
     return key
 
 
@@ -190,13 +191,13 @@ def _schema(pattern: str, longest: int) -> WithJsonSchema:
 Text = Annotated[str, BeforeValidator(_text)]
 ObjectName = Annotated[
     Text,
-    AfterValidator(_matching(_SUBDOMAIN, 253, "name: use lower-case letters, digits, - and ., at most 253 (RFC 1123)")),
+    AfterValidator(matching(_SUBDOMAIN, 253, "name: use lower-case letters, digits, - and ., at most 253 (RFC 1123)")),
     _schema(_SUBDOMAIN, 253),
 ]
 ProjectName = Annotated[
     Text,
     AfterValidator(
-        _matching(
+        matching(
             _LABEL_VALUE,
             63,
             "name of a project or domain: use letters, digits, -, _ and ., at most 63; "
@@ -208,7 +209,7 @@ ProjectName = Annotated[
 NamespacePattern = Annotated[
     Text,
     AfterValidator(
-        _matching(
+        matching(
             _NAMESPACE, 63, "namespace or glob: use lower-case letters, digits and -, and * for any text, at most 63"
         )
     ),
@@ -220,7 +221,7 @@ LabelKey = Annotated[
 LabelValue = Annotated[
     Text,
     AfterValidator(
-        _matching(f"({_LABEL_VALUE})?", 63, "label value: use letters, digits, -, _ and ., at most 63 characters")
+        matching(f"({_LABEL_VALUE})?", 63, "label value: use letters, digits, -, _ and ., at most 63 characters")
     ),
     _schema(f"({_LABEL_VALUE})?", 63),
 ]
@@ -228,27 +229,27 @@ LabelValue = Annotated[
 DeviceValue = Annotated[
     Text,
     AfterValidator(
-        _matching(_LABEL_VALUE, 63, "value of a label on nodes: use letters, digits, -, _ and ., at most 63 characters")
+        matching(_LABEL_VALUE, 63, "value of a label on nodes: use letters, digits, -, _ and ., at most 63 characters")
     ),
     _schema(_LABEL_VALUE, 63),
 ]
 DeviceName = Annotated[
     Text,
-    AfterValidator(_matching(r"\S([^\x00-\x1f\x7f]*\S)?", 63, "name: use 1 to 63 characters, no space at the ends")),
+    AfterValidator(matching(r"\S([^\x00-\x1f\x7f]*\S)?", 63, "name: use 1 to 63 characters, no space at the ends")),
     _schema(r"\S([^\x00-\x1f\x7f]*\S)?", 63),
 ]
 Contact = Annotated[
     Text,
     # It goes into denials of at most 900 bytes, with what was asked and what is allowed (E7).
     AfterValidator(
-        _matching(r"[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*", 200, "contact: use one line of 1 to 200 characters")
+        matching(r"[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*", 200, "contact: use one line of 1 to 200 characters")
     ),
     _schema(r"[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*", 200),
 ]
 Alias = Annotated[
     Text,
     AfterValidator(
-        _matching(
+        matching(
             rf"(?!(cpu|memory|ephemeral-storage)$|{HUGEPAGES}){_LABEL_VALUE}",
             63,
             "alias: use a short name that is no resource itself, such as gpu",
@@ -273,7 +274,7 @@ Amount = Annotated[
 
 def _seconds(value: object) -> int:
     if not isinstance(value, Bare) or not re.fullmatch(r"0|[1-9][0-9]{0,17}", value):
-        raise _refusal(f"{_shape(value)} is not accepted: use whole seconds, 0 or more, without quotes")
+        raise refusal(f"{_shape(value)} is not accepted: use whole seconds, 0 or more, without quotes")
     return int(value)
 
 
@@ -298,19 +299,21 @@ Given = Annotated[T | None, _NotNull()]
 # The fields, in Kubernetes' words. A field that accepts null lifts what a broader policy says.
 
 
-class _Strict(BaseModel):
+class StrictFields(BaseModel):
+    """Fields as a document has them: no others are accepted, and no value is made to fit."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, alias_generator=to_camel)
 
 
-class MatchExpression(_Strict):
+class MatchExpression(StrictFields):
     """One requirement of a label selector."""
 
     key: LabelKey
-    operator: Annotated[Operator, BeforeValidator(_word)]
+    operator: Annotated[Operator, BeforeValidator(word)]
     values: Given[list[LabelValue]] = None
 
 
-class PodSelector(_Strict):
+class PodSelector(StrictFields):
     """Which pods; empty, all of them. The words are those of a Kubernetes LabelSelector."""
 
     match_labels: Given[dict[LabelKey, LabelValue]] = None
@@ -325,7 +328,7 @@ class PodSelector(_Strict):
         return LabelSelector(frozenset(labels + expressions))
 
 
-class ScopeFields(_Strict):
+class ScopeFields(StrictFields):
     """Whom the policy is for; without any field it is the platform's."""
 
     project: Given[ProjectName] = None
@@ -337,7 +340,7 @@ class ScopeFields(_Strict):
 AmountMap = Given[dict[Text, Amount | None]]
 
 
-class ContainerFields(_Strict):
+class ContainerFields(StrictFields):
     """What bounds one container, in the words of a LimitRange."""
 
     default_request: AmountMap = Field(None, description="The primary container's request where it asks for nothing.")
@@ -348,11 +351,11 @@ class ContainerFields(_Strict):
     )
 
 
-class PodFields(_Strict):
+class PodFields(StrictFields):
     """What bounds a pod as a whole."""
 
     max: AmountMap = Field(None, description="The pod's total, requests and limits by themselves.")
-    resource_claims: Annotated[ResourceClaims | None, BeforeValidator(_word)] = Field(
+    resource_claims: Annotated[ResourceClaims | None, BeforeValidator(word)] = Field(
         None, description="Whether pods may have DRA claims; Allow by default."
     )
 
@@ -361,44 +364,44 @@ Effect = Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
 NodeOperator = Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]
 
 
-class TolerationFields(_Strict):
+class TolerationFields(StrictFields):
     """A toleration, in the words of a pod's spec."""
 
     key: Given[LabelKey] = Field(None, description="The taint's key; without one, every taint (operator Exists).")
-    operator: Annotated[Given[Literal["Exists", "Equal"]], BeforeValidator(_word)] = Field(
+    operator: Annotated[Given[Literal["Exists", "Equal"]], BeforeValidator(word)] = Field(
         None, description="Equal by default."
     )
     value: Given[LabelValue] = None
-    effect: Annotated[Given[Effect], BeforeValidator(_word)] = Field(None, description="Every effect by default.")
+    effect: Annotated[Given[Effect], BeforeValidator(word)] = Field(None, description="Every effect by default.")
     toleration_seconds: Given[Seconds] = Field(None, description="For NoExecute: how long; forever by default.")
 
     def toleration(self) -> Toleration:
         return Toleration(self.key, self.operator, self.value, self.effect, self.toleration_seconds)
 
 
-class NodeRequirementFields(_Strict):
+class NodeRequirementFields(StrictFields):
     """A requirement of nodes' labels, in the words of node affinity."""
 
     key: LabelKey
-    operator: Annotated[NodeOperator, BeforeValidator(_word)]
+    operator: Annotated[NodeOperator, BeforeValidator(word)]
     values: Given[list[LabelValue]] = None
 
     def requirement(self) -> NodeRequirement:
         return NodeRequirement(self.key, self.operator, tuple(self.values) if self.values else None)
 
 
-class WholeRequirementFields(_Strict):
+class WholeRequirementFields(StrictFields):
     """The same, about the partition's label where it has no key."""
 
     key: Given[LabelKey] = None
-    operator: Annotated[NodeOperator, BeforeValidator(_word)]
+    operator: Annotated[NodeOperator, BeforeValidator(word)]
     values: Given[list[LabelValue]] = None
 
     def requirement(self) -> NodeRequirement:
         return NodeRequirement(self.key or "", self.operator, tuple(self.values) if self.values else None)
 
 
-class PlacingFields(_Strict):
+class PlacingFields(StrictFields):
     """Tolerations and labels of nodes."""
 
     tolerations: list[TolerationFields] | None = Field(
@@ -409,7 +412,7 @@ class PlacingFields(_Strict):
     )
 
 
-class DeviceFields(_Strict):
+class DeviceFields(StrictFields):
     """Which kinds of a device there are, by a label of the nodes."""
 
     label: LabelKey | None = Field(None, description="The label of nodes that says which device they have.")
@@ -426,7 +429,7 @@ class DeviceFields(_Strict):
         return tuple(values.get(text.lower(), text) for text in self.allowed or ())
 
 
-class WholeFields(_Strict):
+class WholeFields(StrictFields):
     """What a pod gets that wants a whole device."""
 
     requirement: WholeRequirementFields | None = Field(
@@ -435,7 +438,7 @@ class WholeFields(_Strict):
     toleration: TolerationFields | None = Field(None, description="Without a key it is about the partition's label.")
 
 
-class PartitionFields(_Strict):
+class PartitionFields(StrictFields):
     """Which parts of a device there are, by a label of the nodes."""
 
     label: LabelKey | None = Field(None, description="The label of nodes that says how their devices are partitioned.")
@@ -449,7 +452,7 @@ class ScheduledResource(PlacingFields):
         description="A resource such as nvidia.com/gpu, or a glob of extended resources such as nvidia.com/mig-*."
     )
     alias: Alias | None = Field(None, description="A short name for it, in annotations, pods and policies.")
-    reserved: Annotated[Reserved | None, BeforeValidator(_word)] = Field(
+    reserved: Annotated[Reserved | None, BeforeValidator(word)] = Field(
         None, description="What happens to other pods that tolerate its taints: Off (default), Warn or Deny."
     )
     device: Given[DeviceFields] = None
@@ -463,7 +466,7 @@ class InterruptibleFields(PlacingFields):
     otherwise: NodeRequirementFields | None = Field(None, description="Required of any other pod's node.")
 
 
-class Scheduling(_Strict):
+class Scheduling(StrictFields):
     """Where pods are scheduled."""
 
     resources: Given[list[ScheduledResource]] = None
@@ -476,17 +479,17 @@ def _form(value: object) -> str:
 
 
 _MAP, _WORD = "<by resource>", "<for all>"
-MissingLimitWord = Annotated[MissingLimit, BeforeValidator(_word)]
+MissingLimitWord = Annotated[MissingLimit, BeforeValidator(word)]
 
 
-class Spec(_Strict):
+class Spec(StrictFields):
     """What the policy says. Fields that are left out say nothing: a broader policy's value counts."""
 
     scope: Given[ScopeFields] = None
-    mode: Annotated[Mode | None, BeforeValidator(_word)] = Field(
+    mode: Annotated[Mode | None, BeforeValidator(word)] = Field(
         None, description="Enforce (default), Warn, Audit or Off."
     )
-    on_exceed: Annotated[OnExceed | None, BeforeValidator(_word)] = Field(
+    on_exceed: Annotated[OnExceed | None, BeforeValidator(word)] = Field(
         None, description="What happens above a maximum: Cap (default) lowers, Deny refuses the pod."
     )
     missing_limit: (
@@ -505,7 +508,7 @@ class Spec(_Strict):
     scheduling: Given[Scheduling] = None
 
 
-class Metadata(_Strict):
+class Metadata(StrictFields):
     """Labels and annotations are for tools; the webhook reads the name only."""
 
     name: ObjectName
@@ -513,11 +516,11 @@ class Metadata(_Strict):
     annotations: Given[dict[Text, Text]] = None
 
 
-class TaskResourcePolicy(_Strict):
+class TaskResourcePolicy(StrictFields):
     """What pods of a project may have, and what they get where they do not say."""
 
-    api_version: Annotated[Literal["task-resources.io/v1alpha1"], BeforeValidator(_word)]
-    kind: Annotated[Literal["TaskResourcePolicy"], BeforeValidator(_word)]
+    api_version: Annotated[Literal["task-resources.io/v1alpha1"], BeforeValidator(word)]
+    kind: Annotated[Literal["TaskResourcePolicy"], BeforeValidator(word)]
     metadata: Metadata
     spec: Spec
 
@@ -539,8 +542,12 @@ def read_document(document: Document) -> tuple[TaskResourcePolicy | None, list[P
         return TaskResourcePolicy.model_validate(data), []
     except ValidationError as error:
         details = error.errors(include_url=False)
-    errors = [document.error(_path(detail), _message(detail)) for detail in details]
-    return _rest(data, details), errors
+    return _rest(data, details), field_errors(document, details, json_schema())
+
+
+def field_errors(document: Document, details: Iterable[ErrorDetails], schema: JsonSchema) -> list[PolicyError]:
+    """What pydantic found, each with its line and in our own words; `schema` is that of the document's format."""
+    return [document.error(_path(detail), _message(detail, schema)) for detail in details]
 
 
 def _rest(data: dict[str, Any], details: list[ErrorDetails]) -> TaskResourcePolicy | None:
@@ -584,7 +591,7 @@ def _path(detail: ErrorDetails) -> Path:
     return tuple(part for part in detail["loc"] if part not in (_MAP, _WORD, "[key]"))
 
 
-def _message(detail: ErrorDetails) -> str:
+def _message(detail: ErrorDetails, schema: JsonSchema) -> str:
     """The error in our own words, with what is accepted."""
     path, value = _path(detail), detail["input"]
     match detail["type"]:
@@ -593,44 +600,49 @@ def _message(detail: ErrorDetails) -> str:
         case "missing":
             return "is required"
         case "extra_forbidden":
-            return f"is no field here; accepted: {', '.join(accepted_fields(path[:-1]))}"
+            return f"is no field here; accepted: {', '.join(accepted_fields(schema, path[:-1]))}"
         case "literal_error":
             choices = detail["ctx"]["expected"].replace("'", "")
             return f"{_shape(value)} is not accepted: use {choices}"
         case "list_type":
             return f"{_shape(value)} is not accepted: use a list"
         case "dict_type" | "model_type" | "model_attributes_type":
-            fields = accepted_fields(path)
+            fields = accepted_fields(schema, path)
             return f"{_shape(value)} is not accepted: use a mapping" + (f" of {', '.join(fields)}" if fields else "")
     return detail["msg"]
 
 
-def accepted_fields(path: Path) -> tuple[str, ...]:
+def accepted_fields(schema: JsonSchema, path: Path) -> tuple[str, ...]:
     """The names of the fields that stand at a path of a document; none where keys are free."""
-    schema = json_schema()
     here = schema
     for part in path:
         here = _resolve(schema, here)
-        here = here.get("items", {}) if isinstance(part, int) else here.get("properties", {}).get(part, {})
+        by_key = here.get("additionalProperties") or {}
+        here = here.get("items", {}) if isinstance(part, int) else here.get("properties", {}).get(part, by_key)
     return tuple(_resolve(schema, here).get("properties", ()))
 
 
-def _resolve(schema: dict[str, Any], here: dict[str, Any]) -> dict[str, Any]:
+def _resolve(schema: JsonSchema, here: JsonSchema) -> JsonSchema:
     """What stands behind a reference, and behind the choice between a value and null."""
     for choice in here.get("anyOf", ()):
         if choice != {"type": "null"}:
             return _resolve(schema, choice)
     name = here.get("$ref", "").rpartition("/")[2]
-    found: dict[str, Any] = schema["$defs"][name] if name else here
+    found: JsonSchema = schema["$defs"][name] if name else here
     return found
 
 
 @cache
-def json_schema() -> dict[str, Any]:
+def json_schema() -> JsonSchema:
     """The JSON Schema of a document. What it cannot say (min at most max) only the loader refuses."""
-    schema = TaskResourcePolicy.model_json_schema(by_alias=True)
+    return schema_of(TaskResourcePolicy, "policy.schema.json")
+
+
+def schema_of(model: type[BaseModel], file: str) -> JsonSchema:
+    """The JSON Schema of a format, as it is published in that file."""
+    schema = model.model_json_schema(by_alias=True)
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    schema["$id"] = f"https://{API_VERSION}/policy.schema.json"
+    schema["$id"] = f"https://{API_VERSION}/{file}"
     _tidy(schema)
     return schema
 

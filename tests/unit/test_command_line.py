@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from webhook import __version__
 from webhook.cli.main import COMMANDS, main
+from webhook.cli.policy import COMMANDS as POLICY_COMMANDS
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,7 +39,7 @@ def test_what_is_no_command_is_named() -> None:
     assert "No such command 'sevre'" in result.stderr
 
 
-@pytest.mark.parametrize("command", ["review", "policy", "policy check", "policy effective"])
+@pytest.mark.parametrize("command", ["review", "policy", *(f"policy {name}" for name in POLICY_COMMANDS)])
 def test_every_command_has_help(command: str) -> None:
     result = CliRunner().invoke(main, [*command.split(), "-h"])
     assert result.exit_code == 0
@@ -54,7 +55,12 @@ def test_neither_help_nor_a_check_imports_the_server() -> None:
         "loaded = {'uvicorn', 'fastapi', 'kubernetes', 'prometheus_client', 'cryptography'} & set(sys.modules)\n"
         "sys.exit(f'imports {sorted(loaded)}' if loaded else 0)\n"
     )
-    for arguments in (["--help"], ["policy", "check", "examples/policies"]):
+    for arguments in (
+        ["--help"],
+        ["policy", "check", "examples/policies"],
+        ["policy", "test", "examples/policy-tests", "--color", "never"],
+        ["policy", "quotas", "vision-production", "--policy", "examples/policies"],
+    ):
         result = subprocess.run([sys.executable, "-c", program, *arguments], cwd=ROOT, capture_output=True, text=True)
         assert result.returncode == 0, result.stderr
 

@@ -104,6 +104,8 @@ def test_a_yaml_block_can_be_used_as_it_stands(block: Block, tmp_path: Path) -> 
         path = tmp_path / "policies.yaml"
         path.write_text(block.text)
         assert len(load_policies([path]).documents) == len(documents)
+    if any(isinstance(d, dict) and d.get("kind") == "TaskResourcePolicyTest" for d in documents):
+        assert EXAMPLES[block.text].parent.name == "policy-tests"
 
 
 EXAMPLES = {path.read_text(): path for path in ROOT.glob("examples/*/*.yaml")}

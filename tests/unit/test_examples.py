@@ -1,6 +1,8 @@
 """What examples/ has works as it stands."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +117,14 @@ def test_the_webhook_never_reviews_what_it_depends_on(kind: str) -> None:
     ]
     assert {*SYSTEM_NAMESPACES, webhook["clientConfig"]["service"]["namespace"]} <= {*excluded}
     assert "objectSelector" not in webhook  # labels of a pod are its author's
+
+
+@pytest.mark.parametrize(("hook", "arguments"), [("policy-check", ["policies"]), ("policy-test", ["policy-tests"])])
+def test_a_hook_runs_as_pre_commit_would_run_it(hook: str, arguments: list[str]) -> None:
+    hooks = yaml.safe_load((EXAMPLES.parent / ".pre-commit-hooks.yaml").read_text())
+    (entry,) = [each["entry"] for each in hooks if each["id"] == hook]
+    program, *words = entry.split()
+    assert program == "task-resources"
+    command = [sys.executable, "-m", "webhook", *words, *arguments]
+    done = subprocess.run(command, cwd=EXAMPLES, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr

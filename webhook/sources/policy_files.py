@@ -50,7 +50,7 @@ def load_policies(paths: Sequence[Path]) -> PolicySet:
             for file in files:
                 place = file.resolve()
                 if place not in read:
-                    read[place] = _read_file(file, documents, errors)
+                    read[place] = read_file(file, documents, errors)
         except OSError as error:
             errors.append(PolicyError(str(error.filename or path), 0, "", f"cannot be read: {error.strerror}"))
             continue
@@ -77,7 +77,7 @@ def policy_files(path: Path) -> list[Path]:
     return [path / name for name in names if not (path / name).is_dir()]
 
 
-def _read_file(file: Path, documents: list[Document], errors: list[PolicyError]) -> int:
+def read_file(file: Path, documents: list[Document], errors: list[PolicyError]) -> int:
     """Adds the file's documents and errors; returns how many."""
     before = len(documents) + len(errors)
     with file.open("rb") as stream:

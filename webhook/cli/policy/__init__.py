@@ -2,15 +2,16 @@
 
 import click
 
-from webhook.cli.policy.check import check
-from webhook.cli.policy.effective import effective
-from webhook.cli.policy.quotas import quotas
+from webhook.cli.commands import Commands
+
+COMMANDS = {
+    "check": "Report every error of policies, and what is odd once they are merged.",
+    "effective": "Print what policies come to for a namespace.",
+    "quotas": "Print the ResourceQuotas that policies come to, or apply them.",
+    "test": "Run tests of policies: pods, and what is expected of them.",
+}
 
 
-@click.group()
+@click.group(cls=Commands, package="webhook.cli.policy", purposes=COMMANDS)
 def policy() -> None:
-    """Check policies, test them, and ask what they come to."""
-
-
-for command in (check, effective, quotas):
-    policy.add_command(command)
+    """Check and test policies, and ask what they come to."""
