@@ -111,7 +111,8 @@ class Metrics(Collector):
         yield _counter(
             "reviews",
             "Reviews answered, by what came of them.",
-            ("endpoint", "operation", "outcome", "mode", "dry_run"),
+            # Not "endpoint": the Prometheus Operator gives every target a label of that name.
+            ("webhook", "operation", "outcome", "mode", "dry_run"),
             {(*key[:4], str(key[4]).lower()): count for key, count in self._reviews.items()},
         )
         yield self._duration()

@@ -450,7 +450,7 @@ def test_reviews_changes_and_capacity_are_counted() -> None:
     counted = service(CAP)
     counted.post(review_body(pod(container(limits={"cpu": "8"}, requests={"cpu": "6"}))))
     counted.post(review_body(FINE))
-    labels = {"endpoint": "mutate", "operation": "CREATE", "mode": "Enforce", "dry_run": "false"}
+    labels = {"webhook": "mutate", "operation": "CREATE", "mode": "Enforce", "dry_run": "false"}
     assert counted.value("reviews_total", outcome="changed", **labels) == 1
     assert counted.value("reviews_total", outcome="unchanged", **labels) == 1
     assert counted.value("changes_total", resource="cpu", rule="maximum") == 2

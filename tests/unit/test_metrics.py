@@ -1,0 +1,164 @@
+"""What is scraped keeps to Prometheus' conventions, and no pod can make it grow without end (E6)."""
+
+import io
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.unit.deciding import Json, container, pod, policy_set, review_body
+from tests.unit.promlint import lint
+from webhook.app import Reviews
+from webhook.logs import ReviewLog
+from webhook.metrics import MOST_RESOURCES, Metrics
+from webhook.snapshot import Snapshot
+
+POLICY = """\
+container: {min: {cpu: 50m}, max: {cpu: 4, memory: 8Gi, 'example.com/*': 1, 'example.com/none-*': 0}}
+pod: {max: {cpu: 6}}
+scheduling:
+  resources:
+  - {resource: example.com/gpu, tolerations: [{key: example.com/gpu, operator: Exists}], reserved: Warn}
+"""
+
+
+def reviews_under(*specs: str) -> Reviews:
+    return Reviews(Snapshot(policy_set(*specs)), Metrics(), ReviewLog(io.BytesIO(), "json", "info"))
+
+
+def used() -> Reviews:
+    """Every kind of series that there is, once."""
+    reviews = reviews_under(POLICY)
+    reviews.metrics.set_policy("1b5a0c6f0e6d", 1_764_038_400.0)
+    reviews.metrics.set_certificate("serving", 1_764_038_400.0)
+    reviews.metrics.invalid_results += 1
+    reviews.answer("mutate", review_body(pod(container(limits={"cpu": "8", "example.com/gpu": "2"}))))
+    reviews.answer("mutate", review_body(pod(container(limits={"cpu": "1"}, requests={"cpu": "1m"}))))
+    reviews.answer("validate", review_body(pod(container(limits={"cpu": "8"}))))
+    reviews.answer("mutate", b"nonsense")
+    return reviews
+
+
+def test_the_exposition_keeps_to_prometheus_conventions() -> None:
+    text = used().metrics.exposition().decode()
+    families = {family.name for family in text_string_to_metric_families(text) if family.samples}
+    assert {family.name for family in Metrics().collect()} <= families, "a metric that is not looked at here"
+    assert lint(text) == []
+
+
+@pytest.mark.parametrize(
+    ("exposition", "problem"),
+    [
+        ("# TYPE a_total counter\na_total 1", "a: has no help text"),
+        ("# HELP a A.\n# TYPE a counter\na 1", "a: a counter, and nothing else, ends in _total"),
+        ("# HELP a_total A.\n# TYPE a_total gauge\na_total 1", "a_total: a counter, and nothing else, ends in _total"),
+        ("# HELP a:b A.\n# TYPE a:b gauge\na:b 1", "a:b: is no lower_snake_case without colons"),
+        ("# HELP aB A.\n# TYPE aB gauge\naB 1", "aB: is no lower_snake_case without colons"),
+        ("# HELP a_milliseconds A.\n# TYPE a_milliseconds gauge\na_milliseconds 1", "use seconds instead of"),
+        ("# HELP a_ms A.\n# TYPE a_ms gauge\na_ms 1", "ms is an abbreviation of a unit"),
+        ("# HELP a_gauge A.\n# TYPE a_gauge gauge\na_gauge 1", "the name has the type gauge in it"),
+        ("# HELP a_count A.\n# TYPE a_count gauge\na_count 1", "_count is for histograms and summaries"),
+        ('# HELP a A.\n# TYPE a gauge\na{le="1"} 1', "the label le is for a histogram"),
+        ('# HELP a A.\n# TYPE a gauge\na{someLabel="1"} 1', "the label someLabel is no lower_snake_case"),
+        ('# HELP a A.\n# TYPE a gauge\na{instance="1"} 1', "the label instance is one that scraping adds"),
+        ('# HELP a_mode A.\n# TYPE a_mode gauge\na_mode{mode="1"} 1', "the label mode is in the name already"),
+        (
+            "# HELP a A.\n# TYPE a gauge\na 1\n# HELP b B.\n# TYPE b gauge\nb 1\n# HELP a A.\n# TYPE a gauge\na 2",
+            "2 times",
+        ),
+    ],
+    ids=[
+        *("help", "counter", "total", "colon", "camel case", "unit", "abbreviation", "type"),
+        *("reserved end", "reserved label", "label", "label of a target", "label in the name", "twice"),
+    ],
+)
+def test_what_breaks_a_convention_is_found(exposition: str, problem: str) -> None:
+    assert any(problem in found for found in lint(exposition + "\n"))
+
+
+def series(reviews: Reviews) -> set[str]:
+    families = text_string_to_metric_families(reviews.metrics.exposition().decode())
+    return {
+        f"{sample.name}{sorted(sample.labels.items())}"
+        for family in families
+        for sample in family.samples
+        if sample.name.startswith("task_resources_")
+    }
+
+
+def labels_of(reviews: Reviews, name: str) -> set[str]:
+    """Every value that the label has."""
+    families = text_string_to_metric_families(reviews.metrics.exposition().decode())
+    samples = (sample for family in families for sample in family.samples)
+    return {sample.labels[name] for sample in samples if name in sample.labels}
+
+
+def test_ten_thousand_names_of_resources_make_a_bounded_number_of_series() -> None:
+    reviews = reviews_under(POLICY)
+    before = len(series(reviews))
+    for batch in range(100):
+        devices = {f"example.com/device-{batch}-{number}": "2" for number in range(100)}
+        reviews.answer("mutate", review_body(pod(container(limits=devices))))
+    resources = labels_of(reviews, "resource")
+    assert len(resources) == MOST_RESOURCES + 1
+    assert "other" in resources
+    # Changes by resource and one rule, capacity by resource and direction, and the reviews themselves.
+    assert len(series(reviews)) <= before + 2 * (MOST_RESOURCES + 1) + 1
+
+
+ODD = ["", " ", "ä", '"\n\\', "\x00", "a" * 10_000, "CREATE ", "create", "{}", "le"]
+
+
+@pytest.mark.parametrize(
+    "request_of",
+    [
+        pytest.param(lambda text: {"operation": text}, id="operation"),
+        pytest.param(lambda text: {"subResource": text}, id="subResource"),
+        pytest.param(lambda text: {"namespace": text}, id="namespace"),
+        pytest.param(lambda text: {"name": text, "uid": text or "x"}, id="name and uid"),
+        pytest.param(lambda text: {"kind": {"group": "", "version": "v1", "kind": text}}, id="kind"),
+        pytest.param(lambda text: {"userInfo": {"username": text, "groups": [text]}}, id="user"),
+        pytest.param(lambda text: {"dryRun": bool(text)}, id="dry run"),
+        pytest.param(lambda text: {"object": odd_pod(text)}, id="pod"),
+    ],
+)
+def test_whatever_a_request_says_it_makes_few_series(request_of: Any) -> None:
+    reviews = reviews_under(POLICY)
+    greedy = pod(container(limits={"cpu": "8"}))
+    reviews.answer("mutate", review_body(greedy))
+    before = len(series(reviews))
+    for number in range(20):
+        for text in ODD:
+            body = review_body(greedy, **request_of(f"{text}{number}" if number else text))
+            for endpoint in ("mutate", "validate"):
+                reviews.answer(endpoint, body)
+    # Outcomes of two webhooks, a few reasons, rules and statuses.
+    assert len(series(reviews)) <= before + 20
+    assert lint(reviews.metrics.exposition().decode()) == []
+
+
+def odd_pod(text: str) -> Json:
+    limits = {"cpu": "8", text or "x": text or "1"}
+    return pod(
+        container(text or "main", limits=limits),
+        annotations={"task-resources.io/limits": text, "task-resources.io/accelerator": text, text or "x": text},
+        labels={text or "x": text},
+    )
+
+
+def test_every_label_but_a_resource_has_values_of_a_closed_set() -> None:
+    reviews = used()
+    values = {
+        name: labels_of(reviews, name)
+        for name in ("webhook", "operation", "outcome", "mode", "dry_run", "direction", "code", "which")
+    }
+    assert values == {
+        "webhook": {"mutate", "validate"},
+        "operation": {"CREATE"},
+        "outcome": {"changed", "denied"},
+        "mode": {"Enforce"},
+        "dry_run": {"false"},
+        "direction": {"raised", "lowered"},
+        "code": {"400"},
+        "which": {"serving"},
+    }
