@@ -21,9 +21,6 @@ MADE = "<!-- Made by tools/pages.py: change it there, or what it is about. -->\n
 
 Json = dict[str, Any]
 
-# A command keeps its option for help from the first time that it is asked for, whoever asks.
-HELP = ["-h", "--help"]
-
 # What values of these types are called.
 WORDS: Mapping[str, Any] = {
     "quantity": policy_document.Amount,
