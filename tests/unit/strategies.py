@@ -3,6 +3,7 @@
 Amounts come from short lists, so that they often meet, or just miss, a bound.
 """
 
+from fnmatch import fnmatchcase
 from typing import Any
 
 from hypothesis import strategies as st
@@ -65,6 +66,50 @@ POD_LEVEL = ("cpu", "memory", "hugepages-2Mi")
 
 CONTAINER_NAMES = ["main", "primary", "task", "logs"]
 INIT_NAMES = ["setup", "proxy", "fetch"]
+
+# What scheduling is about. Pods and policies choose from the same few labels, taints and names.
+NODE_LABELS: dict[str, list[str]] = {
+    "node-group": ["gpu", "cpu"],
+    "accelerator": ["a100", "t4", "h100"],
+    "partition": ["1g.5gb", "2g.10gb"],
+    "capacity": ["spot", "on-demand"],
+    "gpu-count": ["1", "8", "many"],
+}
+NODE_NAMES = ["node-1", "node-2"]
+# What policies schedule, with amounts; at times by an alias, which only some policies know.
+PLACED_AMOUNTS: dict[str, list[str]] = {
+    "nvidia.com/gpu": ["1", "1", "2", "0"],
+    "memory": ["64Mi", "1Gi", "4Gi", "0"],
+    "nvidia.com/mig-1g.5gb": ["1", "0"],
+    "cpu": ["500m", "2"],
+    "nvidia.com/mig-2g.10gb": ["1"],
+    "example.kubernetes.io/slice": ["0", "500m"],
+    "gpu": ["1"],
+    "card": ["1"],
+}
+PLACED_SETS: list[list[str]] = [
+    [],
+    ["nvidia.com/gpu"],
+    ["nvidia.com/gpu", "memory"],
+    ["memory"],
+    ["nvidia.com/mig-1g.5gb"],
+    ["nvidia.com/mig-2g.10gb", "nvidia.com/mig-1g.5gb"],
+    ["nvidia.com/gpu", "nvidia.com/mig-1g.5gb"],
+    ["example.kubernetes.io/slice", "cpu"],
+    ["gpu", "memory"],
+    ["card"],
+]
+SCHEDULED_RESOURCES: list[list[str]] = [
+    ["nvidia.com/gpu"],
+    ["nvidia.com/*"],
+    ["nvidia.com/gpu", "nvidia.com/mig-*"],
+    ["nvidia.com/mig-1g.5gb", "nvidia.com/gpu"],
+    ["nvidia.com/mig-*", "nvidia.com/*", "nvidia.com/mig-1g.5gb"],
+    ["cpu", "example.kubernetes.io/*"],
+    ["*"],
+    [],
+]
+PLACED_REQUESTS = ["nvidia.com/gpu=1", "nvidia.com/mig-1g.5gb=1", "gpu=1", "gpu=0", "cpu=1", "memory=2Gi"]
 
 FLYTE_PRIMARY = "primary_container_name"
 KUBECTL_DEFAULT = "kubectl.kubernetes.io/default-container"
@@ -371,3 +416,336 @@ def nanos(text: str) -> int | None:
         return parse_json_quantity(f'"{text}"'.encode()).nanos
     except InvalidQuantity:
         return None
+
+
+def _known_tolerations() -> list[Json]:
+    taints = {
+        "nvidia.com/gpu": ["present"],
+        "nvidia.com/mig-1g.5gb": [],
+        "accelerator": ["a100", "t4"],
+        "partition": ["2g.10gb"],
+        "capacity": ["spot"],
+    }
+    effects: list[Json] = [
+        {"effect": "NoSchedule"},
+        {},
+        {"effect": "PreferNoSchedule"},
+        {"effect": "NoExecute"},
+        {"effect": "NoExecute", "tolerationSeconds": 0},
+        {"effect": "NoExecute", "tolerationSeconds": 300},
+    ]
+    matches: list[Json] = [{"operator": "Exists"}]
+    for key, values in taints.items():
+        matches.append({"key": key, "operator": "Exists"})
+        for value in values:
+            matches += [{"key": key, "operator": "Equal", "value": value}, {"key": key, "value": value}]
+    # The usual one first, which the others shrink to.
+    return [{**match, **effect} for effect in (effects[0], *effects) for match in (*matches[1:], matches[0])]
+
+
+TOLERATIONS = _known_tolerations()
+# What no policy may say. The last ones no API server accepts, unless a feature gate is on.
+PODS_OWN_TOLERATIONS: list[Json] = [
+    {"operator": "Exists"},
+    {"operator": "Exists", "effect": "NoSchedule"},
+    {"key": "capacity", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": -1},
+    {"key": "", "operator": "Exists", "value": "", "effect": ""},
+    {"key": "capacity", "operator": "", "value": "spot", "effect": "NoSchedule"},
+]
+DOOMED_TOLERATIONS: list[Json] = [
+    {"key": "gpu-count", "operator": "Gt", "value": "1", "effect": "NoSchedule"},
+    {"key": "gpu-count", "operator": "Lt", "value": "8"},
+    {"operator": "Equal", "value": "spot"},
+    {"key": "nvidia.com/gpu", "operator": "Exists", "tolerationSeconds": 300},
+]
+
+
+def _known_requirements() -> list[Json]:
+    known: list[Json] = []
+    for key, values in NODE_LABELS.items():
+        known += [{"key": key, "operator": "In", "values": [value]} for value in values]
+        known += [{"key": key, "operator": operator, "values": values[:2]} for operator in ("In", "NotIn")]
+        known += [{"key": key, "operator": "NotIn", "values": values[:1]}]
+        known += [{"key": key, "operator": operator} for operator in ("Exists", "DoesNotExist")]
+    return [*known, *({"key": "gpu-count", "operator": operator, "values": ["2"]} for operator in ("Gt", "Lt"))]
+
+
+REQUIREMENTS = _known_requirements()
+NODE_FIELDS: list[Json] = [
+    {"key": "metadata.name", "operator": operator, "values": [name]}
+    for operator in ("In", "NotIn")
+    for name in NODE_NAMES
+]
+PREFERRED: list[Json] = [
+    {"weight": 1, "preference": {"matchExpressions": REQUIREMENTS[:1]}},
+    {"weight": 9, "preference": {"matchFields": [NODE_FIELDS[0]]}},
+]
+POD_AFFINITY: Json = {
+    "requiredDuringSchedulingIgnoredDuringExecution": [
+        {"labelSelector": {"matchLabels": {"app": "x"}}, "topologyKey": "kubernetes.io/hostname"}
+    ]
+}
+ACCELERATOR, ACCELERATOR_PARTITION = "task-resources.io/accelerator", "task-resources.io/accelerator-partition"
+SHARED_MEMORY_VOLUME = "task-resources-shm"
+MOUNT_PATHS = [[], ["/data"], ["/dev/shm/", "/data"], ["/dev/shm"], ["/dev", "/dev//shm"]]
+
+
+def _few(share: int) -> SearchStrategy[bool]:
+    """True in one of so many cases."""
+    return st.sampled_from([*[False] * (share - 1), True])
+
+
+def _often(share: int) -> SearchStrategy[bool]:
+    """False in one of so many cases."""
+    return st.sampled_from([*[True] * (share - 1), False])
+
+
+@st.composite
+def _terms(draw: DrawFn, requirements: list[Json]) -> list[Json]:
+    """Alternatives of required node affinity: with expressions, fields or both, and empty ones."""
+    kinds = ["expressions", "expressions", "fields", "both", "empty", "empty-list"]
+    found: list[Json] = []
+    for kind in draw(st.lists(st.sampled_from(kinds), min_size=1, max_size=3)):
+        term: Json = {"matchExpressions": []} if kind == "empty-list" else {}
+        if kind in ("expressions", "both"):
+            term["matchExpressions"] = draw(st.lists(st.sampled_from(requirements), min_size=1, max_size=2))
+        if kind in ("fields", "both"):
+            term["matchFields"] = [draw(st.sampled_from(NODE_FIELDS))]
+        found.append(term)
+    return found
+
+
+@st.composite
+def _affinity(draw: DrawFn, labels: set[str], *, doomed: bool) -> Json:
+    """Often about one of these labels."""
+    about = [requirement for requirement in REQUIREMENTS if requirement["key"] in labels]
+    affinity: Json = {}
+    kinds = ["none", "some", "some", "some", *(["no-terms"] if doomed else [])]
+    kind = draw(st.sampled_from(kinds))
+    if kind != "none" or draw(st.booleans()):
+        affinity["nodeAffinity"] = {}
+    if kind != "none":
+        terms = draw(_terms([*about * 3, *REQUIREMENTS])) if kind == "some" else draw(st.sampled_from([[], None]))
+        affinity["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"] = {"nodeSelectorTerms": terms}
+    if "nodeAffinity" in affinity and draw(st.booleans()):
+        affinity["nodeAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"] = PREFERRED
+    other = draw(st.sampled_from(["", "", "podAffinity", "podAntiAffinity"]))
+    return affinity | ({other: POD_AFFINITY} if other else {})
+
+
+@st.composite
+def _labels_of_nodes(draw: DrawFn, keys: list[str], *, most: int) -> dict[str, str]:
+    chosen = draw(st.lists(st.sampled_from(keys), min_size=1, max_size=most))
+    return {key: draw(st.sampled_from(NODE_LABELS[key])) for key in chosen}
+
+
+@st.composite
+def _placement_annotations(draw: DrawFn, choices: list[str], *, good: bool) -> Json:
+    """`choices`: annotations that the policy has something for. `good`: no value that is refused in any case."""
+    values = {
+        ACCELERATOR: ["A100", "a100", "t4", "T4", "h100", *([] if good else ["", "no label!"])],
+        ACCELERATOR_PARTITION: ["none", "none", "2g.10gb", *([] if good else ["", "a/b"])],
+        "task-resources.io/shared-memory": [
+            "true",
+            "8Gi",
+            "1Gi",
+            "8Gi",
+            "false",
+            "1.5",
+            *([] if good else ["0", "-1", "no"]),
+        ],
+        "task-resources.io/interruptible": ["true", "false", *([] if good else ["yes", ""])],
+        "task-resources.io/requests": PLACED_REQUESTS,
+    }
+    keys = [key for key in choices if draw(st.booleans())]
+    extra = [*values] if not good and draw(_few(4)) else [*values][2:]
+    keys += draw(st.lists(st.sampled_from(extra), unique=True, max_size=2))
+    return {key: draw(st.sampled_from(values[key])) for key in keys}
+
+
+@st.composite
+def _placed_containers(
+    draw: DrawFn, names: list[str], sets: list[list[str]], *, least: int, init: bool = False
+) -> list[Json]:
+    """Each asks for one of the sets of resources."""
+    found = []
+    for name in draw(st.lists(st.sampled_from(names), unique=True, min_size=least, max_size=2)):
+        container: Json = {"name": name, "image": "busybox"}
+        limits = {name: draw(st.sampled_from(PLACED_AMOUNTS[name])) for name in draw(st.sampled_from(sets))}
+        if limits:
+            both = {"limits": limits, "requests": dict(limits)}
+            container["resources"] = both if draw(_often(5)) else {"requests": limits}
+        if init and draw(st.booleans()):
+            container["restartPolicy"] = "Always"
+        mounts = draw(st.sampled_from([None, None, None, *MOUNT_PATHS]))
+        if mounts is not None:
+            container["volumeMounts"] = [{"name": "data", "mountPath": path} for path in mounts]
+        found.append(container)
+    return found
+
+
+def _likely_sets(entries: list[Json], *, is_chosen: bool) -> list[list[str]]:
+    """Sets of resources, most of them with one that an entry is about; `is_chosen`: an annotation needs just one."""
+    counts = [
+        sum(any(fnmatchcase(name, each["resource"]) for each in entries) for name in names) for names in PLACED_SETS
+    ]
+    fitting = [
+        names for names, count in zip(PLACED_SETS, counts, strict=True) if count == 1 or (count and not is_chosen)
+    ]
+    return [*fitting, *(PLACED_SETS[:1] if is_chosen and fitting else PLACED_SETS)]
+
+
+def _required_labels(scheduling: Json) -> set[str]:
+    """Labels that the policy may require of nodes."""
+    entries, interruptible = scheduling.get("resources", []), scheduling.get("interruptible", {})
+    choices = [entry[field]["label"] for entry in entries for field in ("device", "partition") if field in entry]
+    return {*choices, *(interruptible[name]["key"] for name in ("requirement", "otherwise") if name in interruptible)}
+
+
+@st.composite
+def placed_pods(draw: DrawFn, scheduling: Json, *, doomed: bool = False, good_annotations: bool = False) -> Json:
+    """A pod that says something of its node, or asks for what policies schedule; likely for this `scheduling`.
+
+    `doomed`: also what the API server refuses. `good_annotations`: none with a value that is refused in any case.
+    """
+    metadata: Json = {"name": draw(st.sampled_from(["pod", "task"])), "namespace": "flytesnacks-development"}
+    entries = scheduling.get("resources", [])
+    choices = {ACCELERATOR: "device", ACCELERATOR_PARTITION: "partition"}
+    having = {annotation: [entry for entry in entries if field in entry] for annotation, field in choices.items()}
+    given = draw(_placement_annotations([key for key in having if having[key]], good=good_annotations))
+    if draw(st.booleans()) or given:
+        metadata["annotations"] = given
+    interruptible = draw(st.sampled_from([None, None, "true", "false", "True"]))
+    if interruptible is not None:
+        metadata["labels"] = {"interruptible": interruptible}
+    chosen = next((having[key] for key in having if key in given and having[key]), None)
+    sets = _likely_sets(entries if chosen is None else chosen, is_chosen=chosen is not None)
+    spec: Json = {"containers": draw(_placed_containers(CONTAINER_NAMES, sets, least=1)), "restartPolicy": "Never"}
+    if draw(_few(3)):
+        spec["initContainers"] = draw(_placed_containers(INIT_NAMES, sets, least=0, init=True))
+    mentioned = [*entries, *(scheduling[field] for field in ("interruptible", "defaults") if field in scheduling)]
+    if draw(_often(3)):
+        spec["tolerations"] = draw(_tolerations(mentioned, doomed=doomed))
+    if draw(st.booleans()):
+        keys = [key for placing in mentioned for key in placing.get("nodeSelector", ())]
+        spec["nodeSelector"] = draw(_labels_of_nodes([*keys * 3, *NODE_LABELS], most=2))
+    if draw(st.booleans()):
+        spec["affinity"] = draw(_affinity(_required_labels(scheduling), doomed=doomed))
+    spec |= draw(_volumes(spec))
+    if draw(_few(15)):
+        spec["os"] = {"name": "windows"}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+
+@st.composite
+def _tolerations(draw: DrawFn, placings: list[Json], *, doomed: bool) -> list[Json]:
+    """Often those that a policy has, or ones that are like them but for how long they are for."""
+    known = [toleration for placing in placings for toleration in placing.get("tolerations") or ()]
+    timed: list[Json] = [{}, {"tolerationSeconds": 0}, {"tolerationSeconds": 60}, {"tolerationSeconds": 300}]
+    alike = [
+        {**toleration, "effect": "NoExecute", **seconds}
+        for toleration in known
+        for seconds in timed
+        if "effect" not in toleration or toleration["effect"] == "NoExecute"
+    ]
+    own = [*TOLERATIONS, *PODS_OWN_TOLERATIONS * 3, *(DOOMED_TOLERATIONS * 3 if doomed else [])]
+    choices = st.sampled_from([*known, *known, *alike]) | st.sampled_from(own) if known else st.sampled_from(own)
+    found = draw(st.lists(choices, min_size=1, max_size=3))
+    return draw(st.sampled_from([found, found, found, [*found, found[0]], []]))
+
+
+@st.composite
+def _volumes(draw: DrawFn, spec: Json) -> Json:
+    """The volumes that containers mount, and at times one of the name that ours has."""
+    is_mounted = any(each.get("volumeMounts") for each in (*spec["containers"], *spec.get("initContainers", ())))
+    volumes: list[Json] = [{"name": "data", "emptyDir": {}}] if is_mounted else []
+    if draw(_few(9)):
+        volumes.append({"name": SHARED_MEMORY_VOLUME, "emptyDir": {"medium": "Memory"}})
+    return {"volumes": volumes} if draw(_few(4)) or volumes else {}
+
+
+@st.composite
+def _placing(draw: DrawFn) -> Json:
+    placing: Json = {}
+    kind = draw(st.sampled_from(["the usual", "some", "some", "null", "none"]))
+    if kind != "none":
+        chosen = st.lists(st.sampled_from(TOLERATIONS), min_size=1, max_size=2)
+        placing["tolerations"] = TOLERATIONS[:1] if kind == "the usual" else draw(chosen) if kind == "some" else None
+    if draw(_few(3)):
+        placing["nodeSelector"] = draw(_labels_of_nodes(["node-group", "node-group", *NODE_LABELS], most=1))
+    return placing
+
+
+@st.composite
+def _device(draw: DrawFn) -> Json:
+    device: Json = {"label": draw(st.sampled_from(["accelerator", "accelerator", "partition"]))}
+    names = draw(st.sampled_from([None, {"A100": "a100"}, {"a100": "h100", "T4": "t4"}]))
+    if names is not None:
+        device["names"] = names
+    allowed = draw(st.sampled_from([None, None, ["a100"], ["A100", "T4"], ["a100", "h100"]]))
+    return device if allowed is None else {**device, "allowed": allowed}
+
+
+@st.composite
+def _partition(draw: DrawFn) -> Json:
+    whole: Json = {}
+    if draw(_few(3)):
+        unkeyed: Json = {"operator": "NotIn", "values": ["1g.5gb"]}
+        whole["requirement"] = draw(st.sampled_from([unkeyed, *REQUIREMENTS]))
+    if draw(_few(3)):
+        unkeyed_ones: list[Json] = [{"value": "whole", "effect": "NoSchedule"}, {"operator": "Exists"}]
+        whole["toleration"] = draw(st.sampled_from([*unkeyed_ones, *TOLERATIONS]))
+    label = draw(st.sampled_from(["partition", "partition", "accelerator"]))
+    return {"label": label, "whole": whole} if whole else {"label": label}
+
+
+@st.composite
+def _scheduled_resource(draw: DrawFn, resource: str) -> Json:
+    entry: Json = {"resource": resource, **draw(_placing())}
+    if resource == "nvidia.com/gpu" and draw(st.booleans()):
+        entry["alias"] = "card"
+    reserved = draw(st.sampled_from([None, "Off", "Warn", "Deny", "Deny"]))
+    if reserved is not None:
+        entry["reserved"] = reserved
+    if draw(st.booleans()):
+        entry["device"] = draw(_device())
+    if draw(st.booleans()):
+        entry["partition"] = draw(_partition())
+    return entry
+
+
+@st.composite
+def schedulings(draw: DrawFn) -> Json:
+    """A policy's `scheduling`."""
+    found: Json = {}
+    names = draw(st.sampled_from(SCHEDULED_RESOURCES))
+    if names:
+        found["resources"] = [draw(_scheduled_resource(name)) for name in names]
+    if draw(_few(3)):
+        found["interruptible"] = draw(_placing())
+        for field in ("requirement", "otherwise"):
+            if draw(st.booleans()):
+                found["interruptible"][field] = draw(st.sampled_from(REQUIREMENTS))
+    if draw(_few(3)):
+        found["defaults"] = draw(_placing())
+    return found
+
+
+@st.composite
+def placements(draw: DrawFn, *, doomed: bool = False, good_annotations: bool = True) -> tuple[Json, Json]:
+    """A pod and the spec of a policy that has something to say of its node. As `placed_pods`."""
+    spec = draw(placing_policies())
+    pod = draw(placed_pods(spec["scheduling"], doomed=doomed, good_annotations=good_annotations))
+    return pod, spec
+
+
+@st.composite
+def placing_policies(draw: DrawFn) -> Json:
+    """The spec of a platform policy with `scheduling`, and at times with maxima."""
+    spec: Json = {"scheduling": draw(schedulings())}
+    maxima = [None, None, None, None, {"nvidia.com/gpu": 1}, {"memory": "1Gi"}, {"nvidia.com/mig-*": 0}]
+    maximum = draw(st.sampled_from(maxima))
+    if maximum is not None:
+        spec["container"] = {"max": maximum}
+    choice = draw(st.sampled_from([None, None, "Deny"]))
+    return spec if choice is None else {**spec, "onExceed": choice}
