@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, assume, event, given, note, settings
 from hypothesis import strategies as st
 
 from tests.unit.deciding import NAMESPACE, decided, policy_set, qos_of
-from tests.unit.strategies import filled_in, guaranteed_pods, nanos, pods, policies, resized
+from tests.unit.strategies import filled_in, guaranteed_pods, nanos, placements, pods, policies, resized
 from webhook.admission import patch_json
 from webhook.decision import Decision
 from webhook.effective import EffectivePolicy
@@ -168,8 +168,9 @@ def total_of(pod: StoredPod, name: str, side: str) -> int:
 
 
 @thorough
-@given(pods(good_annotations=True), policies())
-def test_what_we_made_passes_the_second_look(pod: Json, spec: Json) -> None:
+@given(st.tuples(pods(good_annotations=True), policies()) | placements())
+def test_what_we_made_passes_the_second_look(reviewed: tuple[Json, Json]) -> None:
+    pod, spec = reviewed
     decision = decided(pod, spec)
     assume(decision.denial is None)
     result = after(pod, decision)
@@ -209,16 +210,22 @@ def test_no_zero_limit_is_written_and_no_key_taken_without_need(pod: Json, spec:
         assert gone <= {"gpu", "mem"}
 
 
+# A pod and a policy, about resources or about scheduling.
+ANY = st.tuples(pods(doomed=True), policies()) | placements(doomed=True, good_annotations=False)
+
+
 @thorough
-@given(pods(doomed=True), policies())
-def test_a_dry_run_is_decided_like_the_real_thing(pod: Json, spec: Json) -> None:
+@given(ANY)
+def test_a_dry_run_is_decided_like_the_real_thing(reviewed: tuple[Json, Json]) -> None:
+    pod, spec = reviewed
     real, dry = decided(pod, spec), decided(pod, spec, dryRun=True)
     assert (real.outcome, real.operations, real.warnings) == (dry.outcome, dry.operations, dry.warnings)
 
 
 @thorough
-@given(pods(doomed=True), policies(), st.sampled_from(["Warn", "Audit", "Off"]))
-def test_a_mode_that_does_not_enforce_never_patches(pod: Json, spec: Json, mode: str) -> None:
+@given(ANY, st.sampled_from(["Warn", "Audit", "Off"]))
+def test_a_mode_that_does_not_enforce_never_patches(reviewed: tuple[Json, Json], mode: str) -> None:
+    pod, spec = reviewed
     enforced = decided(pod, spec)
     softly = decided(pod, {**spec, "mode": mode})
     assert softly.operations == ()
