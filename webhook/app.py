@@ -8,7 +8,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from typing import Literal
@@ -39,6 +39,9 @@ LARGEST_BODIES_BYTES = 4 * LARGEST_BODY_BYTES
 # What is kept of the API server's time for the way back; its own default is used where it names none.
 DEADLINE_MARGIN_SECONDS = 0.2
 DEFAULT_TIMEOUT_SECONDS, LONGEST_TIMEOUT_SECONDS = 10.0, 30.0
+
+# In an ASGI scope: when the answer is due by the event loop's clock, where that was settled before.
+ENDS_AT = "task_resources.ends_at"
 
 State = Literal["starting", "serving", "draining", "stopped"]
 
@@ -83,6 +86,14 @@ class Load:
         return None
 
 
+# Makes a namespace known to the snapshot by asking the cluster; says why it is not known then, or None.
+LookUp = Callable[[str], Awaitable[str | None]]
+
+
+async def _nobody_to_ask(namespace: str) -> str | None:
+    return f"the namespace {namespace} is not known, and there is no cluster to ask"
+
+
 @dataclass(slots=True)
 class Reviews:
     """Answers reviews by the snapshot that is in force; swapping `snapshot` swaps all of it at once."""
@@ -90,6 +101,7 @@ class Reviews:
     snapshot: Snapshot
     metrics: Metrics
     log: ReviewLog
+    look_up: LookUp = _nobody_to_ask
 
     def use(self, policies: PolicySet) -> Snapshot:
         """Decides by these policies from the next review on; returns the snapshot that was in force until now."""
@@ -99,7 +111,7 @@ class Reviews:
         return before
 
     def answer(self, endpoint: Endpoint, body: bytes) -> Answer:
-        """The answer to a whole body; never raises."""
+        """The answer to a whole body. Raises UnknownNamespace, and nothing else: then look it up and ask again (P7)."""
         started = time.perf_counter()
         uid = ""
         try:
@@ -115,6 +127,8 @@ class Reviews:
                 logger.error(
                     "a result would be invalid and was not sent, please report it: %s", errors, extra={"uid": uid}
                 )
+        except UnknownNamespace:
+            raise
         except (InvalidReview, InvalidPod) as error:
             return self.refused(400, str(error), uid)
         except Exception:
@@ -188,8 +202,9 @@ class _ReviewRoute:
                 415, f"content type {content_type.decode('latin-1')[:80]!r}; accepted: application/json"
             )
         seconds = seconds_to_answer(scope["query_string"])
+        ends_at = scope.get(ENDS_AT) or asyncio.get_running_loop().time() + seconds
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout_at(ends_at):
                 body = await self._body(receive)
         except TimeoutError:
             return self._reviews.refused(503, f"the body did not arrive within {seconds:.1f} s")
@@ -197,7 +212,22 @@ class _ReviewRoute:
             return self._reviews.refused(413, f"the body is larger than {LARGEST_BODY_BYTES} bytes")
         except _TooMuchToReceive:
             return self._reviews.refused(503, "too many large bodies are being received")
-        return self._answer(body)
+        try:
+            return self._answer(body)
+        except UnknownNamespace as unknown:
+            return await self._answer_after_look_up(unknown.namespace, body, ends_at)
+
+    async def _answer_after_look_up(self, namespace: str, body: bytes, ends_at: float) -> Answer:
+        try:
+            async with asyncio.timeout_at(ends_at):
+                unknown_because = await self._reviews.look_up(namespace)
+            if unknown_because is None:
+                return self._answer(body)
+        except TimeoutError:
+            unknown_because = f"the namespace {namespace} is not known, and the cluster did not answer in time"
+        except UnknownNamespace as gone_again:
+            unknown_because = str(gone_again)
+        return self._reviews.refused(503, unknown_because)
 
     async def _body(self, receive: Receive) -> bytes:
         """The whole body. One that is too large is read to its end, so that its sender sees the answer."""
@@ -263,7 +293,7 @@ Check = Callable[[], str | None]
 class Checks:
     """What must be well for the server to be ready: by name, each says what is wrong or None.
 
-    `notes` are of the same form and about what the server can go on with: they are shown, and it is ready all the same.
+    `notes` say what is worth knowing, beside the check of that name where there is one: it is ready all the same.
     """
 
     checks: Mapping[str, Check] = field(default_factory=dict)
@@ -275,12 +305,13 @@ class Checks:
         return {name: reason for name, reason in results.items() if reason is not None}
 
     def lines(self, failed: Mapping[str, str]) -> list[str]:
-        """One a check, in the API server's own form."""
-        lines = [f"[-]{name} failed: {failed[name]}" if name in failed else f"[+]{name} ok" for name in self.checks]
-        for name, note in self.notes.items():
-            text = note()
-            lines.append(f"[+]{name} ok" if text is None else f"[+]{name} ok: {text}")
-        return lines
+        """One line a check, in the API server's own form."""
+        names = dict.fromkeys((*self.checks, *self.notes))
+        return [f"[-]{name} failed: {failed[name]}" if name in failed else self._passed(name) for name in names]
+
+    def _passed(self, name: str) -> str:
+        note = self.notes[name]() if name in self.notes else None
+        return f"[+]{name} ok" if note is None else f"[+]{name} ok: {note}"
 
 
 def management_app(reviews: Reviews, load: Load, checks: Checks) -> FastAPI:

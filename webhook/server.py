@@ -2,8 +2,8 @@
 
 A review that arrives the way the API server sends it (POST, a Content-Length, JSON) is answered within the connection
 itself. An ASGI request costs a task, an event, two writes and thus two TLS records, together more than deciding
-most pods. Everything else, errors of HTTP among it, takes uvicorn's usual way to the app, and both ways call the same
-`Reviews.answer`.
+most pods. Everything else, errors of HTTP and namespaces that are to be looked up among it, takes uvicorn's usual way
+to the app, and both ways call the same `Reviews.answer`.
 """
 
 import asyncio
@@ -22,8 +22,9 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from webhook.app import Answer, Load, Reviews, is_json, seconds_to_answer
+from webhook.app import ENDS_AT, Answer, Load, Reviews, is_json, seconds_to_answer
 from webhook.decision import Endpoint
+from webhook.snapshot import UnknownNamespace
 
 logger = logging.getLogger(__name__)
 
@@ -130,9 +131,27 @@ class Connection(HttpToolsProtocol):
         if self._endpoint is None:
             super().on_message_complete()
             return
-        endpoint, chunks = self._endpoint, self._chunks
+        endpoint, chunks, deadline = self._endpoint, self._chunks, self._deadline
         self._forget_review()
-        self._write(self._reviews.answer(endpoint, chunks[0] if len(chunks) == 1 else b"".join(chunks)))
+        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        try:
+            answer = self._reviews.answer(endpoint, body)
+        except UnknownNamespace:
+            self._take_the_usual_way(body, deadline)
+        else:
+            self._write(answer)
+
+    def _take_the_usual_way(self, body: bytes, deadline: asyncio.TimerHandle | None) -> None:
+        """Lets the app answer after all: its namespace has to be looked up, and only there can an answer wait.
+
+        uvicorn is told of the head only now; what it reads of it stays until the next request begins.
+        """
+        if deadline is not None:
+            self.scope[ENDS_AT] = deadline.when()  # type: ignore[literal-required]  # one key more than ASGI's
+        super().on_headers_complete()
+        self.cycle.keep_alive = not self._is_last
+        super().on_body(body)
+        super().on_message_complete()
 
     def _write(self, answer: Answer) -> None:
         is_last = self._is_last or answer.asks_for_another_try

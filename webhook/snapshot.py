@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from webhook.decision import Decision, Endpoint, decide
+from webhook.decision import SKIPPED, Decision, Endpoint, decide
 from webhook.effective import EffectivePolicy
 from webhook.policy import PolicySet
 from webhook.projects import ProjectRule, Scope
@@ -69,5 +69,10 @@ class Snapshot:
 
         Raises InvalidPod for one that no API server would send, and UnknownNamespace.
         """
-        scope, policy = self._known.get(review.namespace) or self._scope_and_policy(review.namespace)
+        try:
+            scope, policy = self._known.get(review.namespace) or self._scope_and_policy(review.namespace)
+        except UnknownNamespace:
+            if review.pod is not None:
+                raise
+            return SKIPPED  # what is no pod may be in no namespace at all
         return decide(review, policy, policy_hash=self.policies.hash, scope=scope, endpoint=endpoint)

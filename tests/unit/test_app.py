@@ -4,7 +4,7 @@ import asyncio
 import base64
 import io
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from webhook.app import (
     LARGEST_BODY_BYTES,
     Checks,
     Load,
+    LookUp,
     Reviews,
     is_json,
     management_app,
@@ -283,6 +284,72 @@ def test_swapping_the_snapshot_swaps_what_the_next_review_is_decided_by() -> Non
     assert not changing.post(review_body(TOO_MUCH)).json()["response"]["allowed"]
 
 
+def not_known(*specs: str, **labels: str) -> tuple[Service, list[str]]:
+    """A service that knows no namespace but can look it up, and which ones it looked up; by `project` and `domain`."""
+    namespace_labels: dict[str, Mapping[str, str]] = {}
+    looking = service(snapshot=Snapshot(policy_set(*specs), namespace_labels=namespace_labels, knows_all=False))
+    looked_up: list[str] = []
+
+    async def look_up(namespace: str) -> str | None:
+        looked_up.append(namespace)
+        namespace_labels[namespace] = {f"task-resources.io/{key}": text for key, text in labels.items()}
+        return None
+
+    looking.reviews.look_up = look_up
+    return looking, looked_up
+
+
+def test_a_namespace_that_is_not_known_is_looked_up_before_its_first_pod_is_decided_about() -> None:
+    looking, looked_up = not_known("{scope: {project: ml}, container: {max: {cpu: '4'}}}", project="ml")
+    for _ in range(2):
+        warnings = looking.post(review_body(TOO_MUCH)).json()["response"]["warnings"]
+        assert warnings[0] == "main: limits.cpu changed from 8 to 4 (maximum, policy policy-0)"
+    assert looked_up == ["flytesnacks-development"]
+    assert looking.load.in_flight == 0
+
+
+async def nowhere(namespace: str) -> str | None:
+    return f"the namespace {namespace} does not exist"
+
+
+async def nothing_changed(namespace: str) -> str | None:
+    return None
+
+
+async def no_answer(namespace: str) -> str | None:
+    await asyncio.Event().wait()
+    return None
+
+
+NOT_FOUND: list[tuple[str, LookUp | None, str]] = [
+    ("none", None, "the namespace flytesnacks-development is not known, and there is no cluster to ask"),
+    ("nowhere", nowhere, "the namespace flytesnacks-development does not exist"),
+    ("gone-again", nothing_changed, "the namespace flytesnacks-development is not known yet"),
+    ("late", no_answer, "the namespace flytesnacks-development is not known, and the cluster did not answer in time"),
+]
+
+
+@pytest.mark.parametrize(("look_up", "text"), [case[1:] for case in NOT_FOUND], ids=[case[0] for case in NOT_FOUND])
+def test_where_a_look_up_leads_to_nothing_the_api_server_is_asked_to_try_again(
+    look_up: LookUp | None, text: str
+) -> None:
+    looking = service(snapshot=Snapshot(policy_set(CAP), knows_all=False))
+    if look_up is not None:
+        looking.reviews.look_up = look_up
+    answer = looking.post(review_body(FINE), "/mutate?timeout=210ms")
+    assert_asks_for_another_try(answer)
+    assert answer.text == text + "\n"
+    assert looking.value("refused_requests_total", code="503") == 1
+    assert (looking.load.in_flight, looking.samples().get("task_resources_panics_total")) == (0, 0)
+
+
+def test_what_is_no_pod_needs_no_namespace() -> None:
+    looking, looked_up = not_known(CAP)
+    node = review_body({}, kind={"group": "", "version": "v1", "kind": "Node"}, namespace=None)
+    assert looking.post(node).json()["response"] == {"uid": UID, "allowed": True}
+    assert looked_up == []
+
+
 TIMEOUTS = [
     (b"timeout=2s", 1.8),
     (b"timeout=30s", 29.8),
@@ -545,6 +612,26 @@ def test_readyz_verbose_lists_the_checks() -> None:
     answer = manage("/readyz?verbose", serving=lambda: None, certificate=lambda: "it ended")
     assert answer.status_code == 503
     assert answer.text == "[+]serving ok\n[-]certificate failed: it ended\nreadyz check failed\n"
+
+
+def test_readyz_verbose_has_notes_beside_what_is_well() -> None:
+    checks = Checks(
+        {"namespaces": lambda: None, "serving": lambda: None, "certificate": lambda: "it ended"},
+        {"namespaces": lambda: "as they were", "serving": lambda: None, "certificate": lambda: "-", "x": lambda: "y"},
+    )
+    answer = request(management_app(service(CAP).reviews, Load(1), checks), "GET", "/readyz?verbose")
+    assert answer.text.splitlines() == [
+        "[+]namespaces ok: as they were",
+        "[+]serving ok",
+        "[-]certificate failed: it ended",
+        "[+]x ok: y",
+        "readyz check failed",
+    ]
+
+
+def test_a_note_leaves_the_server_ready() -> None:
+    checks = Checks({"namespaces": lambda: None}, {"namespaces": lambda: "as they were"})
+    assert request(management_app(service(CAP).reviews, Load(1), checks), "GET", "/readyz").text == "ok\n"
 
 
 def test_metrics_are_what_prometheus_scrapes() -> None:
