@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from webhook import policy_document
 from webhook.cli.main import COMMANDS, main
-from webhook.metrics import Metrics
+from webhook.metrics import Metrics, NamespaceCounts
 
 DOCS = Path(__file__).parents[1] / "docs"
 MADE = "<!-- Made by tools/pages.py: change it there, or what it is about. -->\n\n"
@@ -189,12 +189,15 @@ def metrics_page() -> str:
         MADE.strip(),
         "",
         "On the management port at `/metrics`, in the form that Prometheus scrapes. Dry runs count in",
-        "`task_resources_reviews_total` only. Beside these there are the process's own (`process_…`).",
+        "`task_resources_reviews_total` only. Those of namespaces are there with `serve --namespaces cluster`. Beside",
+        "these there are the process's own (`process_…`).",
         "",
         "| metric | type | labels | |",
         "|---|---|---|---|",
     ]
-    for family in Metrics().collect():
+    metrics = Metrics()
+    metrics.namespaces = NamespaceCounts()
+    for family in metrics.collect():
         name = f"{family.name}_total" if family.type == "counter" else family.name
         labels = ", ".join(getattr(family, "_labelnames", ()))
         lines.append(f"| `{name}` | {family.type} | {labels} | {family.documentation} |")

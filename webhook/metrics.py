@@ -9,7 +9,8 @@ those beyond a bound are counted as "other".
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Literal
 
@@ -33,6 +34,39 @@ BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1
 MOST_RESOURCES = 100
 
 
+@dataclass(slots=True)
+class NamespaceCounts:
+    """How well the namespaces of a cluster are known; `last_sync_at` in seconds since the epoch."""
+
+    known: int = 0
+    last_sync_at: float = 0.0
+    lists: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+    look_ups: Counter[str] = field(default_factory=Counter)
+
+    def collect(self) -> Iterator[Metric]:
+        yield _gauge("namespaces", "Namespaces of the cluster that are known.", (), {(): self.known})
+        yield _gauge(
+            "namespaces_last_sync_timestamp_seconds",
+            "When the API server last said how the cluster's namespaces are, or that they have not changed.",
+            (),
+            {(): self.last_sync_at},
+        )
+        yield _counter("namespace_lists", "Times that all namespaces of the cluster were listed.", (), {(): self.lists})
+        yield _counter(
+            "namespace_failures",
+            "Failures to list or watch the cluster's namespaces.",
+            ("reason",),
+            {(reason,): count for reason, count in self.failures.items()},
+        )
+        yield _counter(
+            "namespace_lookups",
+            "Namespaces that a pod came from before they were known, by what the API server said.",
+            ("result",),
+            {(result,): count for result, count in self.look_ups.items()},
+        )
+
+
 class Metrics(Collector):
     """All series of one server, in a registry of its own."""
 
@@ -53,6 +87,7 @@ class Metrics(Collector):
         self._policy_loaded_at = 0.0
         self._reloads: Counter[ReloadResult] = Counter({"success": 0, "failure": 0})
         self._certificates: dict[str, float] = {}
+        self.namespaces: NamespaceCounts | None = None  # where they do not come from a cluster
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -165,6 +200,8 @@ class Metrics(Collector):
             ("which",),
             {(which,): not_after for which, not_after in self._certificates.items()},
         )
+        if self.namespaces is not None:
+            yield from self.namespaces.collect()
 
     def _duration(self) -> Metric:
         bounds = [*map(str, BUCKETS), "+Inf"]

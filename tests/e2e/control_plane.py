@@ -77,6 +77,10 @@ class ControlPlane:
     etcd_url: str
 
     @property
+    def port(self) -> int:
+        return _port(self.url)
+
+    @property
     def ca(self) -> Path:
         return self.folder / "apiserver.crt"
 
@@ -87,15 +91,15 @@ class ControlPlane:
     def token(self, user: str) -> str:
         return f"{user}-token"
 
-    def kubeconfig(self, user: str) -> Path:
-        """A kubeconfig of one of USERS."""
+    def kubeconfig(self, user: str, token: str | None = None) -> Path:
+        """A kubeconfig of one of USERS, or of whoever has this token."""
         path = self.folder / f"{user}.kubeconfig"
         cluster = {"server": self.url, "certificate-authority": str(self.ca)}
         config = {
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [{"name": "e2e", "cluster": cluster}],
-            "users": [{"name": user, "user": {"token": self.token(user)}}],
+            "users": [{"name": user, "user": {"token": token or self.token(user)}}],
             "contexts": [{"name": "e2e", "context": {"cluster": "e2e", "user": user}}],
             "current-context": "e2e",
         }
@@ -139,10 +143,14 @@ def control_plane(programs: Programs, folder: Path) -> Iterator[ControlPlane]:
 
 
 @contextmanager
-def another_api_server(plane: ControlPlane, folder: Path, plugins: Sequence[str]) -> Iterator[ControlPlane]:
-    """One more API server of the same cluster, with these admission plugins, too; ended at the end."""
-    (port,) = free_ports(1)
-    another = replace(plane, folder=folder, url=f"https://127.0.0.1:{port}")
+def another_api_server(
+    plane: ControlPlane, folder: Path, plugins: Sequence[str] = (), *, port: int | None = None
+) -> Iterator[ControlPlane]:
+    """One more API server of the same cluster, with these admission plugins, too; ended at the end.
+
+    With the folder and port of one that was there before it is that one, started again.
+    """
+    another = replace(plane, folder=folder, url=f"https://127.0.0.1:{port or free_ports(1)[0]}")
     with _api_server(another, (*RESTRICTED_NODES, *plugins)):
         yield another
 
@@ -169,7 +177,8 @@ def _etcd(plane: ControlPlane) -> Iterator[None]:
 def _api_server(plane: ControlPlane, plugins: Sequence[str]) -> Iterator[None]:
     folder = plane.folder
     service_account_key = folder / "service-account.key"
-    service_account_key.write_bytes(_private_key())
+    if not service_account_key.exists():
+        service_account_key.write_bytes(_private_key())
     tokens = folder / "tokens.csv"
     tokens.write_text(
         "".join(f'{plane.token(key)},{name},{key},"{",".join(groups)}"\n' for key, (name, groups) in USERS.items())

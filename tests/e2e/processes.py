@@ -1,9 +1,10 @@
 """Programs that the end-to-end tests run: started with a log in a file, watched while they start, ended by their id."""
 
+import os
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -49,6 +50,7 @@ def running(
     log: Path,
     *,
     is_ready: Callable[[], bool],
+    environment: Mapping[str, str] = {},
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A program from the moment it is ready; ended, and waited for, at the end."""
     name = log.stem
@@ -58,6 +60,7 @@ def running(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            env={**os.environ, **environment},
         )
     try:
         _wait_until_ready(process, is_ready, name, log)

@@ -105,9 +105,14 @@ def make_certificates(folder: Path) -> Certificates:
 
 @contextmanager
 def serving(
-    certificates: Certificates, log: Path, *, drain_seconds: float = 0, policies: Path = POLICIES
+    certificates: Certificates,
+    log: Path,
+    *,
+    drain_seconds: float = 0,
+    policies: Path = POLICIES,
+    kubeconfig: Path | None = None,
 ) -> Iterator[Service]:
-    """A webhook that is ready; ended at the end."""
+    """A webhook that is ready, with the namespaces of the cluster that a kubeconfig names; ended at the end."""
     port, management_port = free_ports(2)
     management_url = f"http://127.0.0.1:{management_port}"
     certificate, key = certificates.pair
@@ -119,12 +124,14 @@ def serving(
         "--management-port": management_port,
         "--tls-cert": certificate,
         "--tls-key": key,
-        "--namespaces": "none",
+        "--namespaces": "cluster" if kubeconfig else "none",
         "--log-format": "json",
         "--drain-seconds": drain_seconds,
     }
     words = [str(word) for option in options.items() for word in option]
-    with running([*PROGRAM, "serve", *words], log, is_ready=lambda: is_ready(management_url)) as process:
+    environment = {"KUBECONFIG": str(kubeconfig)}
+    command = [*PROGRAM, "serve", *words]
+    with running(command, log, is_ready=lambda: is_ready(management_url), environment=environment) as process:
         yield Service(f"https://127.0.0.1:{port}", management_url, certificates, process, log)
 
 

@@ -1,6 +1,7 @@
 """What is scraped keeps to Prometheus' conventions, and no pod can make it grow without end (E6)."""
 
 import io
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from tests.unit.deciding import Json, container, pod, policy_set, review_body
 from tests.unit.promlint import lint
 from webhook.app import Reviews
 from webhook.logs import ReviewLog
-from webhook.metrics import MOST_RESOURCES, Metrics
+from webhook.metrics import MOST_RESOURCES, Metrics, NamespaceCounts
 from webhook.snapshot import Snapshot
 
 POLICY = """\
@@ -31,6 +32,7 @@ def used() -> Reviews:
     reviews = reviews_under(POLICY)
     reviews.metrics.set_policy("1b5a0c6f0e6d", 1_764_038_400.0)
     reviews.metrics.set_certificate("serving", 1_764_038_400.0)
+    reviews.metrics.namespaces = NamespaceCounts(failures=Counter(expired=1), look_ups=Counter(found=1))
     reviews.metrics.invalid_results += 1
     reviews.answer("mutate", review_body(pod(container(limits={"cpu": "8", "example.com/gpu": "2"}))))
     reviews.answer("mutate", review_body(pod(container(limits={"cpu": "1"}, requests={"cpu": "1m"}))))

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from tests.unit.deciding import container, pod, review_body
+from tests.unit.namespace_server import NamespaceServer, namespace_server
 from tests.unit.serving import SECONDS, Server, arguments, http, read_answer, running, until
 from webhook.server import LARGEST_DIRECT_BYTES, listen
 
@@ -149,6 +150,120 @@ def test_a_connection_that_breaks_in_the_middle_of_a_review_leaves_nothing_in_fl
     until(lambda: "task_resources_in_flight_reviews 0.0" in server.metrics())
 
 
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[NamespaceServer]:
+    with namespace_server() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def follower(cluster: NamespaceServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server whose namespaces are the cluster's."""
+    folder = tmp_path_factory.mktemp("follower")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("KUBECONFIG", str(kubeconfig(folder, cluster.url)))
+        with running(folder, "--namespaces", "cluster", "--drain-seconds", "0") as started:
+            yield started
+
+
+def kubeconfig(folder: Path, url: str) -> Path:
+    file = folder / "kubeconfig"
+    contexts = [{"name": "a", "context": {"cluster": "a", "user": "a"}}]
+    clusters, users = [{"name": "a", "cluster": {"server": url}}], [{"name": "a", "user": {}}]
+    file.write_text(json.dumps({"current-context": "a", "contexts": contexts, "clusters": clusters, "users": users}))
+    return file
+
+
+def of_namespace(name: str) -> bytes:
+    return review_body(pod(container(limits={"cpu": "8"})), namespace=name, uid=f"of-{name}")
+
+
+def unheard_of(cluster: NamespaceServer, *names: str) -> None:
+    """Creates namespaces that the watch does not tell of."""
+    cluster.namespaces.update({name: {} for name in names})
+
+
+def test_the_first_pod_of_a_new_namespace_is_answered_on_both_ways_and_the_connection_kept(
+    follower: Server, cluster: NamespaceServer
+) -> None:
+    unheard_of(cluster, "direct", "by-app")
+    with follower.client() as client:
+        answers = [client.post("/mutate?timeout=2s", content=of_namespace("direct")) for _ in range(2)]
+        answers += [client.post("/mutate?timeout=2s", content=iter([of_namespace("by-app")])) for _ in range(2)]
+    assert [answer.json()["response"]["uid"] for answer in answers] == ["of-direct"] * 2 + ["of-by-app"] * 2
+    assert {answer.headers.get("connection") for answer in answers} == {None}
+    assert (cluster.look_ups("direct"), cluster.look_ups("by-app")) == (1, 1)
+    assert "task_resources_in_flight_reviews 0.0" in follower.metrics()
+
+
+def test_requests_behind_one_that_waits_for_a_look_up_are_answered_after_it(
+    follower: Server, cluster: NamespaceServer
+) -> None:
+    unheard_of(cluster, "n1", "n2")
+    with follower.connect() as connection, connection.makefile("rb") as stream:
+        connection.sendall(b"".join(http(of_namespace(name)) for name in ("n1", "n1", "n2", "n1")))
+        answers = [read_answer(stream) for _ in range(4)]
+    assert [answer.uid for answer in answers if answer is not None] == ["of-n1", "of-n1", "of-n2", "of-n1"]
+
+
+def test_a_namespace_that_does_not_exist_is_answered_503_and_ends_the_connection(follower: Server) -> None:
+    with follower.connect() as connection, connection.makefile("rb") as stream:
+        connection.sendall(http(of_namespace("nowhere")))
+        answer = read_answer(stream)
+        assert answer is not None
+        assert (answer.status, answer.body) == (503, b"the namespace nowhere does not exist\n")
+        assert (answer.headers["retry-after"], answer.headers["connection"]) == ("1", "close")
+        assert read_answer(stream) is None
+
+
+@pytest.mark.parametrize("in_pieces", [False, True], ids=["at-once", "in-pieces"])
+def test_a_look_up_that_takes_too_long_is_answered_within_the_deadline(
+    follower: Server, cluster: NamespaceServer, in_pieces: bool
+) -> None:
+    cluster.set_silent(True)
+    with follower.connect() as connection, connection.makefile("rb") as stream:
+        request = http(of_namespace(f"slow-{in_pieces}".lower()), path="/mutate?timeout=400ms")
+        connection.sendall(request[:-10] if in_pieces else request)
+        if in_pieces:
+            until(lambda: "task_resources_in_flight_reviews 1.0" in follower.metrics())
+            connection.sendall(request[-10:])
+        answer = read_answer(stream)
+    cluster.set_silent(False)
+    assert answer is not None
+    assert answer.status == 503
+    assert b"and the cluster did not answer in time" in answer.body
+    assert "task_resources_in_flight_reviews 0.0" in follower.metrics()
+
+
+def test_a_review_that_waits_for_a_look_up_at_the_stop_is_answered(tmp_path: Path) -> None:
+    with namespace_server() as cluster, pytest.MonkeyPatch.context() as environment:
+        environment.setenv("KUBECONFIG", str(kubeconfig(tmp_path, cluster.url)))
+        with (
+            running(tmp_path, "--namespaces", "cluster", "--drain-seconds", "0") as stopping,
+            stopping.connect() as connection,
+            connection.makefile("rb") as stream,
+        ):
+            unheard_of(cluster, "new")
+            cluster.set_silent(True)
+            connection.sendall(http(of_namespace("new"), path="/mutate?timeout=30s"))
+            until(lambda: cluster.look_ups("new") == 1)
+            stopping.process.send_signal(signal.SIGTERM)
+            until(lambda: is_refused(stopping))
+            cluster.set_silent(False)
+            answer = read_answer(stream)
+            assert answer is not None
+            assert (answer.status, answer.headers["connection"], answer.uid) == (200, "close", "of-new")
+            assert stopping.process.wait(SECONDS) == 0
+
+
+def test_a_kubeconfig_that_cannot_be_read_ends_the_start_and_is_named(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("KUBECONFIG", str(tmp_path / "nowhere"))
+        code, said = fails(*arguments(tmp_path, "--namespaces", "cluster"))
+    assert code == 1
+    assert said.startswith(f"Error: --namespaces cluster: {tmp_path / 'nowhere'}: ")
+
+
 LARGE = pod(*(container(f"c{number}", limits={"cpu": "8", "memory": "1Gi"}) for number in range(1000)))
 
 
@@ -272,7 +387,6 @@ USAGE = [
     ("no-policy", [], "Missing option '--policy'"),
     ("no-certificate", ["--policy", "policy.yaml"], "Missing options '--tls-cert' and '--tls-key'"),
     ("half-a-pair", ["--policy", "policy.yaml", "--tls-cert", "a"], "--tls-cert and --tls-key belong together"),
-    ("cluster", ["--policy", "policy.yaml", "--namespaces", "cluster"], "--namespaces cluster is not there yet"),
     ("dev-elsewhere", ["--dev"], "--dev takes its policies from examples/policies, which is not here"),
     ("port", ["--port", "70000"], "70000 is not in the range 0<=x<=65535"),
 ]

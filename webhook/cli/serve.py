@@ -12,13 +12,16 @@ from pathlib import Path
 
 import click
 
-from webhook.app import Checks, Load, Reviews, management_app, review_app
+from webhook.app import Check, Checks, Load, Reviews, management_app, review_app
 from webhook.certificates import InvalidCertificateFiles, ensure_certificates
 from webhook.cli.options import policies_or_exit, policy_option, project_options, project_rule
 from webhook.logs import LogFormat, LogLevel, ReviewLog, configure_logging
-from webhook.metrics import Metrics
+from webhook.metrics import Metrics, NamespaceCounts
 from webhook.server import ConnectionLimits, Served, addresses, listen, run
 from webhook.snapshot import Snapshot
+from webhook.sources.cluster import UnreachableCluster, connect, has_service_account
+from webhook.sources.namespace_api import NamespaceApi
+from webhook.sources.namespace_watch import ClusterNamespaces
 from webhook.sources.namespaces import InvalidNamespaces, load_namespaces
 from webhook.sources.policy_reload import PolicyReload, signature
 from webhook.tls import InvalidServingPair, MinimumVersion, ServingPair, load_serving_pair
@@ -48,9 +51,9 @@ GARBAGE_THRESHOLD = 50_000
 @click.option("--tls-min-version", type=click.Choice(["1.2", "1.3"]), default="1.2")
 @click.option(
     "--namespaces",
-    default="none",
-    metavar="none|FILE",
-    help="Where labels of namespaces come from: a file of Namespace objects, or nowhere.",
+    metavar="cluster|none|FILE",
+    help="Where labels of namespaces come from: the cluster, nowhere, or a file of Namespace objects.  "
+    "[default: cluster where a service account is mounted, else none]",
 )
 @project_options
 @click.option(
@@ -81,7 +84,7 @@ def serve(
     tls_cert: Path | None,
     tls_key: Path | None,
     tls_min_version: MinimumVersion,
-    namespaces: str,
+    namespaces: str | None,
     namespace_template: str,
     domains: tuple[str, ...],
     max_in_flight: int,
@@ -98,6 +101,9 @@ def serve(
     Every option has an environment variable: TASK_RESOURCES_TLS_CERT is --tls-cert. What is wrong with policies,
     certificates or options is said at once, and the exit status is 1.
     """
+    namespaces = namespaces or ("cluster" if has_service_account() and not dev else "none")
+    namespace_labels = _namespace_labels(namespaces)
+    api = _cluster() if namespaces == "cluster" else None
     policy_paths = policy_paths or _sample_policies(dev)
     files = signature(policy_paths)  # before they are read: a change since then is seen
     output = sys.stderr.buffer
@@ -108,7 +114,8 @@ def serve(
         Snapshot(
             policies_or_exit(policy_paths, code=1),
             project_rule(namespace_template, domains),
-            _namespace_labels(namespaces),
+            namespace_labels,
+            knows_all=api is None,
         ),
         metrics,
         ReviewLog(output, log_format, log_level),
@@ -123,16 +130,17 @@ def serve(
     reload = PolicyReload(policy_paths, files, policy_hash, reviews.use, metrics.count_reload)
     review_socket = _listening("--port", host, port)
     management_socket = _listening("--management-port", management_host or host, management_port)
+    cluster_namespaces = _follow(api, namespace_labels, reviews) if api is not None else None
     served = Served(
         reviews,
         load,
         review_app(reviews, load),
         review_socket,
         pair.context,
-        management_app(reviews, load, _checks(load, pair, reload)),
+        management_app(reviews, load, _checks(load, pair, reload, cluster_namespaces)),
         management_socket,
         ConnectionLimits(connection_max_requests, connection_max_age_seconds, keep_alive_seconds),
-        [reload.run],
+        [reload.run] if cluster_namespaces is None else [reload.run, cluster_namespaces.run],
     )
     where = addresses([review_socket, management_socket])
     logger.info("reviews on https://%s, probes and metrics on http://%s, policy set %s", *where, policy_hash)
@@ -152,15 +160,33 @@ def _sample_policies(dev: bool) -> tuple[Path, ...]:
     return (SAMPLE_POLICIES,)
 
 
-def _namespace_labels(namespaces: str) -> Mapping[str, Mapping[str, str]]:
-    if namespaces == "none":
+def _namespace_labels(namespaces: str) -> dict[str, Mapping[str, str]]:
+    """What is known of namespaces at the start; those of a cluster are listed once the server runs."""
+    if namespaces in ("none", "cluster"):
         return {}
-    if namespaces == "cluster":
-        raise click.UsageError("--namespaces cluster is not there yet: use none, or a file of Namespace objects.")
     try:
         return load_namespaces(Path(namespaces))
     except InvalidNamespaces as error:
         raise click.ClickException(f"--namespaces: {error}") from error
+
+
+def _cluster() -> NamespaceApi:
+    try:
+        return NamespaceApi(connect())
+    except UnreachableCluster as error:
+        raise click.ClickException(f"--namespaces cluster: {error}") from error
+
+
+def _follow(api: NamespaceApi, labels: dict[str, Mapping[str, str]], reviews: Reviews) -> ClusterNamespaces:
+    """Keeps the labels that the snapshot in force reads, whichever it is, up to date once it runs."""
+    reviews.metrics.namespaces = counts = NamespaceCounts()
+
+    def forget(name: str) -> None:
+        reviews.snapshot.forget(name)  # of the one that is in force then
+
+    namespaces = ClusterNamespaces(api, labels, forget, counts)
+    reviews.look_up = namespaces.look_up
+    return namespaces
 
 
 def _serving_pair(
@@ -190,14 +216,16 @@ def _listening(option: str, host: str, port: int) -> socket.socket:
         raise click.ClickException(f"{option} {port}: cannot listen on {host}: {reason}") from error
 
 
-def _checks(load: Load, pair: ServingPair, reload: PolicyReload) -> Checks:
-    return Checks(
-        {
-            "serving": lambda: None if load.state == "serving" else f"the webhook is {load.state}",
-            "certificate": lambda: pair.why_invalid(datetime.now(UTC)),
-        },
-        {"policies": reload.note},
-    )
+def _checks(load: Load, pair: ServingPair, reload: PolicyReload, namespaces: ClusterNamespaces | None) -> Checks:
+    checks: dict[str, Check] = {
+        "serving": lambda: None if load.state == "serving" else f"the webhook is {load.state}",
+        "certificate": lambda: pair.why_invalid(datetime.now(UTC)),
+    }
+    notes: dict[str, Check] = {"policies": reload.note}
+    if namespaces is not None:
+        checks["namespaces"] = namespaces.why_not_ready
+        notes["namespaces"] = namespaces.why_stale
+    return Checks(checks, notes)
 
 
 def _hint(address: str) -> str:

@@ -1,10 +1,12 @@
 """The way to a cluster's API: from within a pod by its service account, else by a kubeconfig."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kubernetes import client, config
+if TYPE_CHECKING:  # who speaks to no cluster is spared its import
+    from kubernetes import client
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
@@ -16,21 +18,27 @@ class UnreachableCluster(Exception):
     """The cluster cannot be asked; the message says what was tried, and what is accepted."""
 
 
-def has_service_account() -> bool:
+def has_service_account(folder: Path = SERVICE_ACCOUNT) -> bool:
     """Whether this process runs in a pod that may speak to its API server."""
-    return (SERVICE_ACCOUNT / "token").exists() and "KUBERNETES_SERVICE_HOST" in os.environ
+    return (folder / "token").exists() and "KUBERNETES_SERVICE_HOST" in os.environ
 
 
-def connect(kubeconfig: Path | None = None, context: str | None = None) -> client.ApiClient:
+def connect(
+    kubeconfig: Path | None = None, context: str | None = None, *, service_account: Path = SERVICE_ACCOUNT
+) -> "client.ApiClient":
     """A client of the cluster that the kubeconfig's context names; without either, of the pod's own, if it has one.
 
-    The service account's token is read again when it has been renewed. Raises UnreachableCluster.
+    The service account's token is read again for each request. Raises UnreachableCluster.
     """
-    configuration = client.Configuration()
+    from kubernetes import client, config
+
+    configuration: Any = client.Configuration()  # its types have no hook
     load: Any = config  # has no types
     try:
-        if kubeconfig is None and context is None and has_service_account():
-            load.load_incluster_config(client_configuration=configuration)
+        if kubeconfig is None and context is None and has_service_account(service_account):
+            token, authority = service_account / "token", service_account / "ca.crt"
+            load.incluster_config.InClusterConfigLoader(str(token), str(authority)).load_and_set(configuration)
+            configuration.refresh_api_key_hook = _reading(token)
         else:
             file = None if kubeconfig is None else str(kubeconfig)
             load.load_kube_config(config_file=file, context=context, client_configuration=configuration)
@@ -41,3 +49,16 @@ def connect(kubeconfig: Path | None = None, context: str | None = None) -> clien
             f"{where}: {error}; accepted: --kubeconfig FILE, --context NAME, KUBECONFIG"
         ) from error
     return client.ApiClient(configuration)
+
+
+def _reading(token: Path) -> Callable[["client.Configuration"], None]:
+    """Puts the token as it is now before a request.
+
+    The client's own hook does so once a minute at most: after a 401 it would show the refused token for that long.
+    """
+
+    def read(configuration: "client.Configuration") -> None:
+        text = f"Bearer {token.read_text().strip()}"
+        configuration.api_key = dict.fromkeys(configuration.api_key, text)  # its name differs between versions
+
+    return read
