@@ -57,6 +57,18 @@ def reload(rounds: int, seconds: float) -> None:
 
 
 @main.command()
+@_rounds
+@_seconds
+@click.option("--count", default=100_000, show_default=True, type=click.IntRange(1000), help="Of a server in memory.")
+@click.option("--real", default=5_000, show_default=True, type=click.IntRange(0), help="Of a real kube-apiserver.")
+def namespaces(count: int, real: int, rounds: int, seconds: float) -> None:
+    """How long 100,000 namespaces take to be known, and what they take of memory."""
+    from benchmarks.namespaces import namespaces
+
+    click.echo(namespaces(count=count, real=real, rounds=rounds, seconds=seconds))
+
+
+@main.command()
 @click.option("--pods", default=500, show_default=True, type=click.IntRange(10, 10_000))
 def creates(pods: int) -> None:
     """Pod creations through a real kube-apiserver, with the webhook and without."""

@@ -9,8 +9,9 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.request import urlopen
 
 from benchmarks.load import ANSWER_SECONDS, Target
 
@@ -34,6 +35,31 @@ class Server:
     name: str
     target: Target
     pid: int
+    management_port: int = 0
+
+    def wait_until_ready(self) -> None:
+        """Raises DidNotStart."""
+        end = time.monotonic() + START_SECONDS
+        while not self._is_ready():
+            if time.monotonic() > end:
+                raise DidNotStart(f"{self.name} is not ready")
+            time.sleep(0.02)
+
+    def _is_ready(self) -> bool:
+        try:
+            return bool(self._managed("/readyz") == "ok\n")
+        except OSError:
+            return False
+
+    def sample(self, name: str) -> float:
+        """The value of a metric without labels."""
+        lines = self._managed("/metrics").splitlines()
+        return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
+
+    def _managed(self, path: str) -> str:
+        with urlopen(f"http://127.0.0.1:{self.management_port}{path}", timeout=ANSWER_SECONDS) as answer:
+            text: str = answer.read().decode()
+            return text
 
     def cpu_seconds(self) -> float:
         """User and system time of all its threads so far, in steps of 10 ms."""
@@ -79,16 +105,17 @@ class Bench:
             yield server
 
     @contextmanager
-    def webhook(self, *policies: Path, name: str = "webhook") -> Iterator[Server]:
-        """Our service as it is deployed: its defaults, logs included."""
-        port = _free_port()
-        options = ["--host", "127.0.0.1", "--port", str(port), "--namespaces", "none"]
-        management = ["--management-host", "127.0.0.1", "--management-port", str(_free_port())]
+    def webhook(self, *policies: Path, name: str = "webhook", kubeconfig: Path | None = None) -> Iterator[Server]:
+        """Our service as it is deployed: its defaults, logs included; with the namespaces of a kubeconfig's cluster."""
+        port, management_port = _free_port(), _free_port()
+        source = "none" if kubeconfig is None else "cluster"
+        options = ["--host", "127.0.0.1", "--port", str(port), "--namespaces", source]
+        management = ["--management-host", "127.0.0.1", "--management-port", str(management_port)]
         pair = ["--tls-cert", str(self.directory / "tls.crt"), "--tls-key", str(self.directory / "tls.key")]
         paths = [argument for path in policies for argument in ("--policy", str(path))]
         command = [sys.executable, "-m", "webhook", "serve", *paths, *options, *management, *pair]
-        with self._running(name, command, port) as server:
-            yield server
+        with self._running(name, command, port, KUBECONFIG=str(kubeconfig)) as server:
+            yield replace(server, management_port=management_port)
 
     @contextmanager
     def controller_runtime(self, program: Path) -> Iterator[Server]:
@@ -100,11 +127,11 @@ class Bench:
             yield server
 
     @contextmanager
-    def _running(self, name: str, command: Sequence[str], port: int) -> Iterator[Server]:
+    def _running(self, name: str, command: Sequence[str], port: int, **environment: str) -> Iterator[Server]:
         log = self.directory / f"{name}.log"
         with log.open("wb") as output, _on_core(SERVER_CORE):
             process = subprocess.Popen(
-                command, cwd=ROOT, stdout=output, stderr=output, env={**os.environ, "GOMAXPROCS": "1"}
+                command, cwd=ROOT, stdout=output, stderr=output, env={**os.environ, "GOMAXPROCS": "1", **environment}
             )
         try:
             _wait_until_it_listens(process, port, log)
