@@ -1,4 +1,4 @@
-"""Reading what a dry run is given, and putting a changed pod back where it came from."""
+"""What is reviewed of an object, and putting a changed pod back where it came from."""
 
 import copy
 from typing import Any
@@ -6,8 +6,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.unit.deciding import review_body
 from webhook.admission import decode
-from webhook.manifests import Reviewable, UnusableInput, read_documents, reviewable, reviewed_pod
+from webhook.manifests import Reviewable, labels_of_namespaces, reviewable
+from webhook.review import Review
 
 Json = dict[str, Any]
 
@@ -25,55 +27,23 @@ def job(**container: Any) -> Json:
     return document
 
 
-def read(text: str | bytes) -> tuple[list[Json], list[str]]:
-    errors: list[UnusableInput] = []
-    documents = list(read_documents("f", text.encode() if isinstance(text, str) else text, errors.append))
-    return documents, [str(error) for error in errors]
-
-
-READ = [
-    ("yaml", "a: 1\n---\na: 2\n", [{"a": 1}, {"a": 2}]),
-    ("json", '{"a": 1}', [{"a": 1}]),
-    ("json-lines", '{"a": 1}\n{"a": 2}\n', [{"a": 1}, {"a": 2}]),
-    ("json-of-several-lines-after-each-other", '{\n"a": 1\n}\n{\n"a": 2}', [{"a": 1}, {"a": 2}]),
-    ("flow-yaml", "{a: 1}\n", [{"a": 1}]),
-    ("empty-json", "{}", [{}]),
-    ("only-comments", "# nothing\n---\n", []),
-    ("byte-order-mark", b'\xef\xbb\xbf{"a": 1}', [{"a": 1}]),
-    ("utf-16", "a: é\n".encode("utf-16"), [{"a": "é"}]),
-    ("a-date-is-text", "a: 2026-11-22", [{"a": "2026-11-22"}]),
-    ("a-time-is-text", "a: 22:22", [{"a": "22:22"}]),
-    ("numbers", "a: [0x1f, 0b11, 0o17, 017, 1_000, -1, 1.5]", [{"a": [31, 3, "0o17", 15, 1000, -1, 1.5]}]),
-    ("list", '{"kind": "List", "items": [{"a": 1}, {"kind": "List", "items": [{"a": 2}]}]}',
-     [{"a": 1}, {"a": 2}]),
-    ("typed-list", '{"apiVersion": "v1", "kind": "PodList", "items": [{"a": 1}]}',
-     [{"apiVersion": "v1", "kind": "Pod", "a": 1}]),
-    ("list-without-items", '{"kind": "List"}', [{"kind": "List"}]),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("text", "expected"), [case[1:] for case in READ], ids=[case[0] for case in READ])
-def test_documents_are_read(text: str | bytes, expected: list[Json]) -> None:
-    assert read(text) == (expected, [])
-
-
-def test_after_a_broken_line_the_next_ones_are_read() -> None:
-    documents, errors = read('{"a": 1}\n{"a": \n{"a": 3}\n{"a" 4}\n')
-    assert documents == [{"a": 1}, {"a": 3}]
-    assert [error.partition(":")[2].split(",")[1].split(":")[0] for error in errors] == [" from line 2", " from line 4"]
-
-
-def review_of(document: Json) -> Json:
-    item = reviewable("f", document)
-    assert item.body is not None
-    request: Json = msgspec.json.decode(item.body)["request"]
-    return request
+def review_of(document: Json) -> Review:
+    """What is asked about an object of YAML; the same of JSON."""
+    from_yaml, from_json = reviewable("f", document), reviewable("f", msgspec.Raw(msgspec.json.encode(document)))
+    assert from_yaml.review is not None
+    assert from_json.review is not None
+    assert seen_in(from_json.review) == seen_in(from_yaml.review)
+    assert (from_json.namespace, from_json.name) == (from_yaml.namespace, from_yaml.name)
+    assert (from_json.is_stored, from_json.has_ended) == (from_yaml.is_stored, from_yaml.has_ended)
+    assert from_json.pod == from_yaml.pod
+    return from_yaml.review
 
 
 def test_the_review_is_the_one_that_the_api_server_would_send() -> None:
-    request = review_of(job(resources={"limits": {"cpu": 2, "memory": "1Gi"}, "requests": {"cpu": "1"}}))
-    assert (request["namespace"], request["operation"], request["name"]) == ("vision-production", "CREATE", "")
-    assert request["object"] == {
+    document = job(resources={"limits": {"cpu": 2, "memory": "1Gi"}, "requests": {"cpu": "1"}})
+    review = review_of(document)
+    assert (review.namespace, review.operation, review.name) == ("vision-production", "CREATE", "")
+    given = {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"labels": {"a": "b"}, "namespace": "vision-production"},
@@ -86,19 +56,24 @@ def test_the_review_is_the_one_that_the_api_server_would_send() -> None:
             ]
         },
     }
+    assert reviewable("f", document).pod == given
+    asked = decode(review_body(given, userInfo={"username": "dry-run"}, name="", namespace="vision-production"))
+    assert seen_in(review) == seen_in(asked)
 
 
-def test_a_pod_keeps_its_name_and_a_template_gives_none() -> None:
-    pod = {"kind": "Pod", "metadata": {"name": "task"}, "spec": {"containers": [{"name": "main"}]}}
-    assert review_of(pod)["object"]["metadata"] == {"name": "task", "namespace": "default"}
-    assert "name" not in review_of(JOB)["object"]["metadata"]
+def seen_in(review: Review) -> Any:
+    """What a decision depends on, as plain values."""
+    pod = review.pod
+    assert pod is not None
+    asked = [review.operation, review.namespace, review.name, review.user_info]
+    owners = pod.metadata.owner_references if review.is_of_daemon_set else None
+    return msgspec.json.decode(msgspec.json.encode([asked, pod.labels, pod.annotations, owners, pod.spec]))
 
 
 def after(document: Json, **resources: Any) -> Json:
     """The document after a review that gave its container these resources."""
     item = reviewable("f", document)
-    assert item.body is not None
-    pod = copy.deepcopy(reviewed_pod(item.body))
+    pod = copy.deepcopy(item.pod)
     pod["spec"]["containers"][0]["resources"] = resources
     container: Json = item.with_pod(pod)["spec"]["template"]["spec"]["containers"][0]
     return container["resources"]  # type: ignore[no-any-return]
@@ -141,8 +116,7 @@ def test_where_a_pod_is_scheduled_goes_into_the_template(changed: Json, has_own:
         own = value[:1] if isinstance(value, list) else {"own": "x"}
         document["spec"]["template"]["spec"] |= {field: own, "serviceAccountName": "default"}
     item = reviewable("f", document)
-    assert item.body is not None
-    pod = reviewed_pod(item.body)
+    pod = copy.deepcopy(item.pod)
     pod["spec"][field] = value
     document["spec"]["template"]["spec"][field] = value
     assert item.with_pod(pod) == document
@@ -152,8 +126,7 @@ def test_a_mount_goes_into_its_container() -> None:
     document = job(volumeMounts=[{"name": "own", "mountPath": "/data"}])
     document["spec"]["template"]["spec"]["containers"].append({"name": "second"})
     item = reviewable("f", document)
-    assert item.body is not None
-    pod = reviewed_pod(item.body)
+    pod = copy.deepcopy(item.pod)
     mounts = [{"name": "own", "mountPath": "/data"}, {"name": "task-resources-shm", "mountPath": "/dev/shm"}]
     pod["spec"]["containers"][0]["volumeMounts"] = mounts
     document["spec"]["template"]["spec"]["containers"][0]["volumeMounts"] = mounts
@@ -163,15 +136,14 @@ def test_a_mount_goes_into_its_container() -> None:
 @pytest.mark.parametrize("kind", ["DaemonSet", "Deployment"])
 def test_pods_of_a_daemon_set_are_those_that_its_controller_makes(kind: str) -> None:
     document = {**JOB, "apiVersion": "apps/v1", "kind": kind}
-    review = decode(reviewable("f", document).body or b"")
-    assert review.is_of_daemon_set is (kind == "DaemonSet")
+    assert review_of(document).is_of_daemon_set is (kind == "DaemonSet")
     assert "ownerReferences" not in JOB["spec"]["template"]["metadata"]
 
 
 def test_a_pod_that_a_daemon_set_owns_is_one_of_its() -> None:
     owners = [{"kind": "DaemonSet", "name": "d"}]
     pod: Json = {"kind": "Pod", "metadata": {"ownerReferences": owners}, "spec": {"containers": [{"name": "main"}]}}
-    assert decode(reviewable("f", pod).body or b"").is_of_daemon_set
+    assert review_of(pod).is_of_daemon_set
     assert reviewable("f", pod).with_pod({**pod, "metadata": {}}) == pod
 
 
@@ -180,8 +152,7 @@ def test_annotations_go_where_the_template_has_them(metadata: Json | None) -> No
     document = copy.deepcopy(JOB)
     document["spec"]["template"]["metadata"] = metadata
     item = reviewable("f", document)
-    assert item.body is not None
-    pod = reviewed_pod(item.body)
+    pod = copy.deepcopy(item.pod)
     assert item.with_pod(pod) == document, "nothing was changed"
     pod["metadata"]["annotations"] = {"task-resources.io/applied": "{}"}
     assert item.with_pod(pod)["spec"]["template"]["metadata"] == {"annotations": {"task-resources.io/applied": "{}"}}
@@ -193,8 +164,8 @@ def test_an_admission_review_is_passed_on_as_it_is_and_becomes_its_pod() -> None
     request = {"uid": "u", "kind": {"group": "", "version": "v1", "kind": "Pod"}, "namespace": "x", "object": pod}
     document = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
     item = reviewable("f", document, namespace="elsewhere")
-    assert item.body is not None
-    assert (item.namespace, decode(item.body).namespace, reviewed_pod(item.body)) == ("x", "x", pod)
+    assert item.review is not None
+    assert (item.namespace, item.review.namespace, item.pod) == ("x", "x", pod)
     assert item.with_pod({"a": 1}) == {"a": 1}
 
 
@@ -215,3 +186,69 @@ def test_what_has_no_pod_is_no_error() -> None:
     assert reviewable("f", {"kind": "Service", "metadata": None}) == Reviewable(
         "f", "Service", "default", "", {"kind": "Service", "metadata": None}
     )
+
+
+def stored(**fields: Any) -> Json:
+    """A pod as a dump has it."""
+    metadata = {"name": "task", "namespace": "x", "uid": "1", "ownerReferences": [], **fields.pop("metadata", {})}
+    spec = {"containers": [{"name": "main", "resources": {"limits": {"cpu": "1"}, "requests": {"cpu": "1"}}}]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec, "status": {}, **fields}
+
+
+@pytest.mark.parametrize(
+    "resources",
+    [
+        {"limits": {"cpu": 2}},
+        {"limits": {"cpu": "2", "memory": "1Gi"}, "requests": {"cpu": "1"}},
+        {"limits": {}, "requests": None},
+        {"requests": {"cpu": "1"}},
+        {"limits": None},
+        None,
+    ],
+    ids=str,
+)
+def test_a_pod_is_the_same_pod_in_json_and_in_yaml(resources: Json | None) -> None:
+    containers = [{"name": "main", "resources": resources}, {"name": "other"}]
+    for init in (None, [], containers[:1]):
+        review_of({"kind": "Pod", "spec": {"containers": containers, "initContainers": init}})
+
+
+def test_a_stored_pod_is_one_with_a_uid() -> None:
+    assert reviewable("f", stored()).is_stored
+    assert not reviewable("f", stored(metadata={"uid": None})).is_stored
+
+
+@pytest.mark.parametrize(("phase", "has_ended"), [("Succeeded", True), ("Failed", True), ("Running", False)])
+def test_a_pod_has_ended_by_its_phase(phase: str, has_ended: bool) -> None:
+    document = stored(status={"phase": phase})
+    review_of(document)
+    assert reviewable("f", document).has_ended is has_ended
+
+
+def test_a_stored_pod_with_the_annotation_of_mirrors_is_a_mirror_and_a_manifest_is_not() -> None:
+    """Who made a stored pod is not known any more; in a manifest anybody could write the annotation."""
+    mirror = {"annotations": {"kubernetes.io/config.mirror": "x"}}
+    assert review_of(stored(metadata=mirror)).is_mirror
+    assert not review_of({"kind": "Pod", "metadata": mirror, "spec": {"containers": [{"name": "main"}]}}).is_mirror
+
+
+NAMESPACES = [
+    ("object", '{"kind": "Namespace", "metadata": {"name": "x", "labels": {"a": "b"}}}', {"x": {"a": "b"}}),
+    ("yaml", "kind: Namespace\nmetadata: {name: x, labels: {a: b}}\n", {"x": {"a": "b"}}),
+    ("without-labels", '{"kind": "Namespace", "metadata": {"name": "x"}}', {"x": {}}),
+    ("list", '{"kind": "List", "items": [{"kind": "Pod"}, {"kind": "Namespace", "metadata": {"name": "x"}}]}',
+     {"x": {}}),
+    ("typed-list", '{"kind": "NamespaceList", "items": [{"metadata": {"name": "x"}}]}', {"x": {}}),
+    ("two-of-a-name", "\n".join(
+        f'{{"kind": "Namespace", "metadata": {{"name": "x", "labels": {{"a": "{label}"}}}}}}' for label in "bc"),
+     {"x": {"a": "c"}}),
+    ("owned-by-one", '{"kind": "Pod", "metadata": {"name": "x", "ownerReferences": [{"kind": "Namespace"}]}}', {}),
+    ("without-name", '{"kind": "Namespace"}', {}),
+    ("labels-are-no-text", '{"kind": "Namespace", "metadata": {"name": "x", "labels": {"a": 1}}}', {}),
+    ("broken", '{"kind": "Namespace"', {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "labels"), [case[1:] for case in NAMESPACES], ids=[case[0] for case in NAMESPACES])
+def test_namespace_objects_say_the_labels_of_their_namespaces(text: str, labels: Json) -> None:
+    assert dict(labels_of_namespaces("f", text.encode())) == labels

@@ -585,20 +585,46 @@ def test_a_summary_has_totals_by_project_resource_and_rule(files: Files) -> None
     file = files.write(manifest("Pod", LARGE), manifest("Pod", {"limits": {"cpu": "8"}}), gpu, DENIED)
     assert files.run("--summary", file).stdout.splitlines() == [
         "4 pods: 3 changed, 1 denied",
+        "",
+        "  PROJECT  PODS  CHANGED  DENIED  UNCHANGED  SKIPPED",
+        "  -        3     2        1       0          0",
+        "  vision   1     1        0       0          0",
+        "",
         "  PROJECT  RESOURCE  RULE     CHANGES",
         "  -        cpu       maximum  3",
         "  vision   cpu       maximum  2",
-        "requests.cpu lowered by 20",
+        "",
+        "  PROJECT  DENIED BY  PODS",
+        "  -        forbidden  1",
+        "",
+        "  RESOURCE  FIELD     LOWERED BY  RAISED BY",
+        "  cpu       requests  20          -",
+        "  cpu       limits    24          -",
     ]
     totals = json.loads(files.run("--summary", "-o", "json", file).stdout)["summary"]
     assert totals == {
         "pods": 4,
-        "outcomes": {"changed": 3, "denied": 1},
+        "changed": 3,
+        "denied": 1,
+        "unchanged": 0,
+        "skipped": 0,
+        "warned": 3,
+        "ended": 0,
+        "projects": [
+            {"project": None, "pods": 3, "changed": 2, "denied": 1, "unchanged": 0, "skipped": 0},
+            {"project": "vision", "pods": 1, "changed": 1, "denied": 0, "unchanged": 0, "skipped": 0},
+        ],
         "changes": [
-            {"project": "", "resource": "cpu", "rule": "maximum", "count": 3},
+            {"project": None, "resource": "cpu", "rule": "maximum", "count": 3},
             {"project": "vision", "resource": "cpu", "rule": "maximum", "count": 2},
         ],
-        "requests": [{"resource": "cpu", "direction": "lowered", "by": "20"}],
+        "denials": [{"project": None, "reason": "forbidden", "count": 1}],
+        "amounts": [
+            {"project": None, "resource": "cpu", "side": "limits", "lowered": "8", "raised": "0"},
+            {"project": None, "resource": "cpu", "side": "requests", "lowered": "4", "raised": "0"},
+            {"project": "vision", "resource": "cpu", "side": "limits", "lowered": "16", "raised": "0"},
+            {"project": "vision", "resource": "cpu", "side": "requests", "lowered": "16", "raised": "0"},
+        ],
     }
 
 

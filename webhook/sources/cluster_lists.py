@@ -1,0 +1,130 @@
+"""Lists of a cluster, page by page as the API server gives them: pods as they stand, namespaces by their labels.
+
+Needs the verb `list` on pods and namespaces, and nothing else.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import urllib3
+from kubernetes import client
+
+from webhook.sources.cluster import CONNECT_SECONDS, READ_SECONDS, UnreachableCluster
+
+# Only names and labels are wanted. Source: kubernetes.io, API concepts, "Metadata-only fetches".
+METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+
+EXPIRED = 410
+
+
+class RefusedList(Exception):
+    """The API server does not give the list; the message says which, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a list as JSON, and how many objects the API server says come after it."""
+
+    text: bytes
+    remaining: int
+
+
+def pod_pages(api: client.ApiClient, namespace: str | None, *, page_size: int) -> Iterator[Page]:
+    """PodLists of all pods of the cluster, or of a namespace. Raises RefusedList and UnreachableCluster.
+
+    Without a selector for those that run: with one the API server does not say how many remain.
+    """
+    core: Any = client.CoreV1Api(api)
+    if namespace is None:
+        yield from _pages("pods", core.list_pod_for_all_namespaces, page_size)
+    else:
+        yield from _pages("pods", core.list_namespaced_pod, page_size, namespace=namespace)
+
+
+class _Metadata(msgspec.Struct):
+    name: str
+    labels: dict[str, str] | None = None
+
+
+class _Namespace(msgspec.Struct):
+    metadata: _Metadata
+
+
+class _Namespaces(msgspec.Struct):
+    items: list[_Namespace] | None = None
+
+
+def labels_by_namespace(
+    api: client.ApiClient, namespace: str | None, *, page_size: int
+) -> dict[str, Mapping[str, str]]:
+    """The labels of all namespaces, or of one; empty where there is none. Raises RefusedList and UnreachableCluster."""
+    core: Any = client.CoreV1Api(api)
+    # One is listed, too: whoever may list it need not be allowed to get it.
+    chosen = {} if namespace is None else {"field_selector": f"metadata.name={namespace}"}
+    pages = _pages("namespaces", core.list_namespace, page_size, _headers={"Accept": METADATA_ONLY}, **chosen)
+    found = (msgspec.json.decode(page.text, type=_Namespaces).items or () for page in pages)
+    return {each.metadata.name: each.metadata.labels or {} for page in found for each in page}
+
+
+class _ListMetadata(msgspec.Struct, rename="camel"):
+    next: str = msgspec.field(name="continue", default="")
+    remaining_item_count: int = 0
+
+
+class _List(msgspec.Struct):
+    metadata: _ListMetadata
+
+
+def _pages(what: str, method: Any, page_size: int, **options: Any) -> Iterator[Page]:
+    """All pages. One whose position has expired (410) is asked for by the position that the answer names.
+
+    So the list goes on where it was and is of two moments, which is fine for a picture of a cluster that lives.
+    Source: kubernetes.io, API concepts, "410 Gone responses".
+    """
+    position = ""
+    while True:
+        request = {"limit": page_size, "_continue": position or None, **options}
+        try:
+            text = _answer(what, method, request)
+        except _Expired as expired:
+            text = _answer(what, method, {**request, "_continue": expired.position})
+        metadata = msgspec.json.decode(text, type=_List).metadata
+        yield Page(text, metadata.remaining_item_count)
+        position = metadata.next
+        if not position:
+            return
+
+
+class _Expired(RefusedList):
+    def __init__(self, message: str, position: str) -> None:
+        super().__init__(message)
+        self.position = position
+
+
+class _Status(msgspec.Struct):
+    message: str = ""
+    metadata: _ListMetadata = msgspec.field(default_factory=_ListMetadata)
+
+
+def _answer(what: str, method: Any, request: Mapping[str, Any]) -> bytes:
+    try:
+        response = method(_preload_content=False, _request_timeout=(CONNECT_SECONDS, READ_SECONDS), **request)
+        text: bytes = response.data
+    except client.ApiException as error:
+        raise _refused(what, error) from error
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        raise UnreachableCluster(f"{what} cannot be listed: the API server does not answer: {error}") from error
+    return text
+
+
+def _refused(what: str, error: Any) -> RefusedList:
+    try:
+        status = msgspec.json.decode(error.body or b"", type=_Status)
+    except msgspec.DecodeError:  # a proxy's page
+        status = _Status(str(error.reason))
+    message = f"{what} cannot be listed: {status.message} ({error.status}); needed: list on pods and namespaces"
+    if error.status == EXPIRED and status.metadata.next:
+        return _Expired(message, status.metadata.next)
+    return RefusedList(message)
