@@ -238,7 +238,7 @@ def _reviewable(source: str, given: Document, namespace: str | None) -> Reviewab
     name = str(metadata.get("name") or metadata.get("generateName") or "")
     place = namespace or str(metadata.get("namespace") or "default")
     if template is None:
-        return Reviewable(source, kind, place, name, document)
+        return Reviewable(source, kind, "" if kind == "Namespace" else place, name, document)
     within = f"{metadata['namespace']}/" if metadata.get("namespace") else ""
     where = f"{source}: {kind} {within}{name}".rstrip()
     _mapping(where, document, "metadata")

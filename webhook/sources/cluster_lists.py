@@ -115,7 +115,9 @@ def _answer(what: str, method: Any, request: Mapping[str, Any]) -> bytes:
     except client.ApiException as error:
         raise _refused(what, error) from error
     except (urllib3.exceptions.HTTPError, OSError) as error:
-        raise UnreachableCluster(f"{what} cannot be listed: the API server does not answer: {error}") from error
+        # The outer error only says how often it was tried.
+        cause = getattr(error, "reason", None) or error
+        raise UnreachableCluster(f"{what} cannot be listed: the API server does not answer: {cause}") from error
     return text
 
 
@@ -123,8 +125,9 @@ def _refused(what: str, error: Any) -> RefusedList:
     try:
         status = msgspec.json.decode(error.body or b"", type=_Status)
     except msgspec.DecodeError:  # a proxy's page
-        status = _Status(str(error.reason))
-    message = f"{what} cannot be listed: {status.message} ({error.status}); needed: list on pods and namespaces"
+        status = _Status()
+    why = f"{status.message or error.reason} ({error.status})"
+    message = f"{what} cannot be listed: {why}; needed: list on pods and namespaces"
     if error.status == EXPIRED and status.metadata.next:
         return _Expired(message, status.metadata.next)
     return RefusedList(message)

@@ -127,7 +127,7 @@ def review(
         results = reviewer.reviews(inputs, bar)
         print_results(results, output, totals=totals if summary else None, color=color)
     if totals.ended:
-        click.echo(f"{totals.ended} pods have ended and are left out: --ended reviews them, too.", err=True)
+        click.echo(f"Left out because they have ended: {totals.ended} (--ended reviews them, too).", err=True)
     raise click.exceptions.Exit(2 if errors.count else exit_status(totals, fail_on))
 
 

@@ -87,6 +87,8 @@ def inputs_of_cluster(
         yield Inputs((), {})
         return
     with api:
+        pages = pod_pages(api, namespace, page_size=page_size)
         if namespace is not None and namespace not in namespaces:
             errors.add(f"the cluster has no namespace {namespace}")
-        yield Inputs(texts(pod_pages(api, namespace, page_size=page_size)), namespaces)
+            pages = iter(())
+        yield Inputs(texts(pages), namespaces)

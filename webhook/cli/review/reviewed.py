@@ -29,7 +29,9 @@ class Reviewed:
 
     @property
     def title(self) -> str:
-        return f"{self.item.kind} {self.item.namespace}/{self.item.name or '(generated name)'}"
+        item = self.item
+        within = f"{item.namespace}/" if item.namespace else ""
+        return f"{item.kind} {within}{item.name or '(generated name)'}"
 
     @property
     def response(self) -> bytes:

@@ -105,7 +105,8 @@ class Totals:
     def headline(self) -> str:
         """How many pods, and what came of them."""
         outcomes = ", ".join(f"{self.count(outcome)} {outcome}" for outcome in OUTCOMES if self.count(outcome))
-        return f"{self._pods.total()} pods: {outcomes or 'none'}"
+        pods = self._pods.total()
+        return f"{pods} {'pod' if pods == 1 else 'pods'}: {outcomes or 'none'}"
 
     def count(self, outcome: Outcome) -> int:
         """How many pods came to this."""
