@@ -94,7 +94,8 @@ def _parse_json(source: str, text: bytes, refuse: Callable[[UnusableInput], None
     """JSON values after each other, also one a line. After a broken one it goes on with the next line."""
     view = memoryview(text)
     try:
-        _check_utf8(view)
+        if not text.isascii():
+            _check_utf8(view)
     except UnicodeDecodeError as error:
         refuse(UnusableInput(f"{source}: neither YAML nor JSON: {error}"))
         return
@@ -142,45 +143,44 @@ def _length_of_value(text: memoryview) -> int:
         return int(more[1]) - 1  # it counts the first byte that is too many
 
 
-class _Kind(msgspec.Struct, rename="camel"):
+class _List(msgspec.Struct, rename="camel"):
     kind: str = ""
     api_version: str = "v1"
+    items: list[msgspec.Raw] | None = None
 
 
-class _Items(msgspec.Struct):
-    items: list[msgspec.Raw]
+_decode_list = msgspec.json.Decoder(_List).decode
 
 
 def _taken_apart(
     source: str, document: Document, refuse: Callable[[UnusableInput], None], expect: Callable[[int], None]
 ) -> Iterator[Document]:
-    of, items = _list(document)
+    kind, api_version, items = _list(document)
     if items is None:
         yield document
         return
     expect(len(items))
-    item_kind = of.kind.removesuffix("List")
+    item_kind = kind.removesuffix("List")
     for index, item in enumerate(items):
         if is_object(item):
             # A typed list leaves apiVersion and kind of its items out.
-            named = _with_kind(item, item_kind, of.api_version) if item_kind else item
+            named = _with_kind(item, item_kind, api_version) if item_kind else item
             yield from _taken_apart(source, named, refuse, expect)
         else:
-            refuse(UnusableInput(f"{source}: items[{index}] of the {of.kind} is no object"))
+            refuse(UnusableInput(f"{source}: items[{index}] of the {kind} is no object"))
 
 
-def _list(document: Document) -> tuple[_Kind, list[Any] | None]:
-    """Kind and items of a List; no items for any other object."""
+def _list(document: Document) -> tuple[str, str, list[Any] | None]:
+    """Kind, apiVersion and items of a List; no items for any other object."""
+    if isinstance(document, dict):
+        kind, items = str(document.get("kind")), document.get("items")
+        is_list = kind.endswith("List") and isinstance(items, list)
+        return kind, str(document.get("apiVersion", "v1")), items if is_list else None
     try:
-        if isinstance(document, msgspec.Raw):
-            of = msgspec.json.decode(document, type=_Kind)
-            items = msgspec.json.decode(document, type=_Items).items if of.kind.endswith("List") else None
-        else:
-            of = msgspec.convert(document, _Kind)
-            items = document.get("items") if of.kind.endswith("List") else None
-    except msgspec.ValidationError:  # an object whose kind is no text, or a List without items: no List
-        return _Kind(), None
-    return of, items if isinstance(items, list) else None
+        found = _decode_list(document)
+    except msgspec.ValidationError:  # an object whose kind is no text, or whose items are no list
+        return "", "", None
+    return found.kind, found.api_version, found.items if found.kind.endswith("List") else None
 
 
 def _with_kind(item: Document, kind: str, api_version: str) -> Document:
