@@ -78,6 +78,16 @@ def creates(pods: int) -> None:
 
 
 @main.command()
+@_rounds
+@click.option("--pods", default=100_000, show_default=True, type=click.IntRange(100, 10_000_000))
+def dump(rounds: int, pods: int) -> None:
+    """A dump of a cluster through `task-resources review --summary`, next to json.load."""
+    from benchmarks.dump import dump
+
+    click.echo(dump(pods, rounds=rounds))
+
+
+@main.command()
 def decision() -> None:
     """Microseconds of each step in one process, without the network."""
     from benchmarks.decision import quantities, steps
