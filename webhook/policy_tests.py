@@ -6,10 +6,11 @@ from typing import Any
 
 import jsonpatch
 
-from webhook.admission import decode, patch_json
+from webhook.admission import patch_json
 from webhook.decision import Decision
+from webhook.documents import Json
 from webhook.explain import Change
-from webhook.manifests import Json, Reviewable, reviewed_pod
+from webhook.manifests import Reviewable
 from webhook.node_affinity import requirement_text
 from webhook.patch import REQUIRED_TERMS
 from webhook.pod import NodeRequirement, Toleration
@@ -45,15 +46,14 @@ class _Outcome:
 def mismatches(
     policies: PolicySet, rule: ProjectRule, pod: Reviewable, namespace_labels: Mapping[str, str], expected: Expected
 ) -> list[Mismatch]:
-    """Everything that is not as expected. Raises InvalidReview and InvalidPod for what no API server would send."""
+    """Everything that is not as expected. Raises InvalidPod for one that no API server would send."""
     snapshot = Snapshot(policies, rule, {pod.namespace: namespace_labels})
-    assert pod.body is not None
-    review = decode(pod.body)
+    review = pod.review
+    assert review is not None
     decision = snapshot.decide(review)
     after = None
     if review.pod is not None and not (decision.denial is not None and decision.is_enforced):
-        before = reviewed_pod(pod.body)
-        after = jsonpatch.JsonPatch(patch_json(decision.operations)).apply(before)
+        after = jsonpatch.JsonPatch(patch_json(decision.operations)).apply(pod.pod)
     aliases = policies.effective(snapshot.scope(pod.namespace)).aliases
     return [*_decision_mismatches(decision, expected), *_pod_mismatches(_Outcome(decision, after, aliases), expected)]
 

@@ -317,8 +317,14 @@ UNUSABLE: list[Any] = [
     ),
     pytest.param(
         "manifest: {kind: Pod, spec: {containers: [{name: a, resources: 1}]}}\n",
-        '5: "case 0": ',
+        "6: tests[0].manifest: ",
         "the pod cannot be read",
+        id="no pod's fields",
+    ),
+    pytest.param(
+        "manifest: {kind: Pod, spec: {containers: [{name: a, resources: {limits: {cpu: lots}}}]}}\n",
+        '5: "case 0": ',
+        "spec.containers[0].resources.limits[cpu]",
         id="a pod that no API server would send",
     ),
 ]

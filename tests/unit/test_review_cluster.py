@@ -152,11 +152,11 @@ def test_a_position_that_has_expired_is_replaced_by_the_one_that_the_answer_name
 
 REFUSALS = [
     ("pods", "/api/v1/pods", "", status(403, 'User "me" cannot list resource "pods"'),
-     'pods cannot be listed: User "me" cannot list resource "pods" (403); needed: list on pods and namespaces'),
+     'list pods: User "me" cannot list resource "pods" (403)'),
     ("namespaces", "/api/v1/namespaces", "", status(403, 'User "me" cannot list resource "namespaces"'),
-     'namespaces cannot be listed: User "me" cannot list resource "namespaces" (403); needed: list on pods and'),
-    ("expired-for-good", "/api/v1/pods", "4", status(410, "too old"), "pods cannot be listed: too old (410)"),
-    ("no-status", "/api/v1/pods", "", {"code": 500}, "pods cannot be listed: Internal Server Error (500)"),
+     'list namespaces: User "me" cannot list resource "namespaces" (403)'),
+    ("expired-for-good", "/api/v1/pods", "4", status(410, "too old"), "list pods: too old (410)"),
+    ("no-status", "/api/v1/pods", "", {"code": 500}, "list pods: Internal Server Error (500)"),
 ]  # fmt: skip
 
 
@@ -178,7 +178,7 @@ def test_a_cluster_that_does_not_answer_is_a_readable_error(tmp_path: Path) -> N
     write_kubeconfig(tmp_path, "http://127.0.0.1:1")
     result = run(tmp_path, "--summary")
     assert result.exit_code == 2
-    assert result.stderr.startswith("Error: namespaces cannot be listed: the API server does not answer: ")
+    assert result.stderr.startswith("Error: list namespaces: no answer of an API server: ")
 
 
 def test_a_kubeconfig_that_is_not_there_is_a_readable_error(tmp_path: Path) -> None:
@@ -193,9 +193,9 @@ def test_a_kubeconfig_that_is_not_there_is_a_readable_error(tmp_path: Path) -> N
     ("arguments", "message"),
     [
         (["--cluster", "pods.json"], "--cluster takes no files"),
-        (["--kubeconfig", "x", "pods.json"], "--kubeconfig is about a cluster"),
-        (["--context", "x", "pods.json"], "--context is about a cluster"),
-        (["--page-size", "5", "pods.json"], "--page-size is about a cluster"),
+        (["--kubeconfig", "x", "pods.json"], "--kubeconfig says how a cluster is asked"),
+        (["--context", "x", "pods.json"], "--context says how a cluster is asked"),
+        (["--page-size", "5", "pods.json"], "--page-size says how a cluster is asked"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

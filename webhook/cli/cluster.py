@@ -35,7 +35,8 @@ def refuse_without(asks_cluster: bool, accepted: str, **options: object) -> None
     """A usage error where options about a cluster are given and none is asked; `accepted` says what asks it."""
     for name, value in options.items():
         if value is not None and not asks_cluster:
-            raise click.UsageError(f"--{name} says which cluster to ask: use it with {accepted}.")
+            option = name.replace("_", "-")
+            raise click.UsageError(f"--{option} says how a cluster is asked: use it with {accepted}.")
 
 
 @contextmanager

@@ -8,19 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-import urllib3
 from kubernetes import client
 
-from webhook.sources.cluster import CONNECT_SECONDS, READ_SECONDS, UnreachableCluster
+from webhook.sources.cluster import UnreachableCluster
+from webhook.sources.cluster_requests import RefusedRequest, ask_for_text
 
 # Only names and labels are wanted. Source: kubernetes.io, API concepts, "Metadata-only fetches".
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 EXPIRED = 410
-
-
-class RefusedList(Exception):
-    """The API server does not give the list; the message says which, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +28,15 @@ class Page:
 
 
 def pod_pages(api: client.ApiClient, namespace: str | None, *, page_size: int) -> Iterator[Page]:
-    """PodLists of all pods of the cluster, or of a namespace. Raises RefusedList and UnreachableCluster.
+    """PodLists of all pods of the cluster, or of a namespace. Raises RefusedRequest and UnreachableCluster.
 
     Without a selector for those that run: with one the API server does not say how many remain.
     """
     core: Any = client.CoreV1Api(api)
     if namespace is None:
-        yield from _pages("pods", core.list_pod_for_all_namespaces, page_size)
+        yield from _pages("list pods", core.list_pod_for_all_namespaces, page_size)
     else:
-        yield from _pages("pods", core.list_namespaced_pod, page_size, namespace=namespace)
+        yield from _pages("list pods", core.list_namespaced_pod, page_size, namespace=namespace)
 
 
 class _Metadata(msgspec.Struct):
@@ -59,11 +55,11 @@ class _Namespaces(msgspec.Struct):
 def labels_by_namespace(
     api: client.ApiClient, namespace: str | None, *, page_size: int
 ) -> dict[str, Mapping[str, str]]:
-    """The labels of all namespaces, or of one; empty where there is none. Raises RefusedList and UnreachableCluster."""
+    """The labels of all namespaces, or of one if there is it. Raises RefusedRequest and UnreachableCluster."""
     core: Any = client.CoreV1Api(api)
     # One is listed, too: whoever may list it need not be allowed to get it.
     chosen = {} if namespace is None else {"field_selector": f"metadata.name={namespace}"}
-    pages = _pages("namespaces", core.list_namespace, page_size, _headers={"Accept": METADATA_ONLY}, **chosen)
+    pages = _pages("list namespaces", core.list_namespace, page_size, _headers={"Accept": METADATA_ONLY}, **chosen)
     found = (msgspec.json.decode(page.text, type=_Namespaces).items or () for page in pages)
     return {each.metadata.name: each.metadata.labels or {} for page in found for each in page}
 
@@ -87,47 +83,16 @@ def _pages(what: str, method: Any, page_size: int, **options: Any) -> Iterator[P
     while True:
         request = {"limit": page_size, "_continue": position or None, **options}
         try:
-            text = _answer(what, method, request)
-        except _Expired as expired:
-            text = _answer(what, method, {**request, "_continue": expired.position})
-        metadata = msgspec.json.decode(text, type=_List).metadata
+            text = ask_for_text(what, method, **request)
+        except RefusedRequest as error:
+            if error.status != EXPIRED or not error.position:
+                raise
+            text = ask_for_text(what, method, **{**request, "_continue": error.position})
+        try:
+            metadata = msgspec.json.decode(text, type=_List).metadata
+        except msgspec.DecodeError as error:
+            raise UnreachableCluster(f"{what}: no answer of an API server: {error}") from error
         yield Page(text, metadata.remaining_item_count)
         position = metadata.next
         if not position:
             return
-
-
-class _Expired(RefusedList):
-    def __init__(self, message: str, position: str) -> None:
-        super().__init__(message)
-        self.position = position
-
-
-class _Status(msgspec.Struct):
-    message: str = ""
-    metadata: _ListMetadata = msgspec.field(default_factory=_ListMetadata)
-
-
-def _answer(what: str, method: Any, request: Mapping[str, Any]) -> bytes:
-    try:
-        response = method(_preload_content=False, _request_timeout=(CONNECT_SECONDS, READ_SECONDS), **request)
-        text: bytes = response.data
-    except client.ApiException as error:
-        raise _refused(what, error) from error
-    except (urllib3.exceptions.HTTPError, OSError) as error:
-        # The outer error only says how often it was tried.
-        cause = getattr(error, "reason", None) or error
-        raise UnreachableCluster(f"{what} cannot be listed: the API server does not answer: {cause}") from error
-    return text
-
-
-def _refused(what: str, error: Any) -> RefusedList:
-    try:
-        status = msgspec.json.decode(error.body or b"", type=_Status)
-    except msgspec.DecodeError:  # a proxy's page
-        status = _Status()
-    why = f"{status.message or error.reason} ({error.status})"
-    message = f"{what} cannot be listed: {why}; needed: list on pods and namespaces"
-    if error.status == EXPIRED and status.metadata.next:
-        return _Expired(message, status.metadata.next)
-    return RefusedList(message)

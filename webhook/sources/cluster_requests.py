@@ -16,11 +16,14 @@ PAGE = 500
 
 
 class RefusedRequest(Exception):
-    """The API server answered and refused; `status` is HTTP's, the message is the server's with what was wanted."""
+    """The API server answered and refused; `status` is HTTP's, the message is the server's with what was wanted.
 
-    def __init__(self, what: str, status: int, message: str) -> None:
+    `position` is where a list may go on that took longer than its position was good for; empty for all else.
+    """
+
+    def __init__(self, what: str, status: int, message: str, position: str = "") -> None:
         super().__init__(f"{what}: {message} ({status})")
-        self.status = status
+        self.status, self.position = status, position
 
 
 def ask(what: str, method: Callable[..., Any], *arguments: Any, **options: Any) -> Json:
@@ -28,23 +31,35 @@ def ask(what: str, method: Callable[..., Any], *arguments: Any, **options: Any) 
 
     Raises RefusedRequest and UnreachableCluster.
     """
-    timeouts = CONNECT_SECONDS, READ_SECONDS
     try:
-        answer = method(*arguments, _preload_content=False, _request_timeout=timeouts, **options)
-        found: Json = json.loads(answer.data)
-    except client.ApiException as error:
-        raise RefusedRequest(what, int(error.status or 0), _message(error)) from error
-    except (urllib3.exceptions.HTTPError, json.JSONDecodeError) as error:
-        raise UnreachableCluster(f"{what}: no answer of an API server: {_cause(error)}") from error
+        found: Json = json.loads(ask_for_text(what, method, *arguments, **options))
+    except json.JSONDecodeError as error:
+        raise UnreachableCluster(f"{what}: no answer of an API server: {error}") from error
     return found
 
 
-def _message(error: Any) -> str:
-    """What the Status in the body says; of an answer that has none, its reason."""
+def ask_for_text(what: str, method: Callable[..., Any], *arguments: Any, **options: Any) -> bytes:
+    """The same, as it came: for answers that are long."""
+    timeouts = CONNECT_SECONDS, READ_SECONDS
     try:
-        return str(json.loads(error.body)["message"])
-    except (ValueError, TypeError, LookupError):
-        return str(error.reason or "no reason given")
+        text: bytes = method(*arguments, _preload_content=False, _request_timeout=timeouts, **options).data
+    except client.ApiException as error:
+        status = _status(error)
+        message = str(status.get("message") or error.reason or "no reason given")
+        position = str((status.get("metadata") or {}).get("continue") or "")
+        raise RefusedRequest(what, int(error.status or 0), message, position) from error
+    except urllib3.exceptions.HTTPError as error:
+        raise UnreachableCluster(f"{what}: no answer of an API server: {_cause(error)}") from error
+    return text
+
+
+def _status(error: Any) -> Json:
+    """The Status in the body; nothing of an answer that has none, such as a proxy's page."""
+    try:
+        status = json.loads(error.body)
+    except (ValueError, TypeError):
+        return {}
+    return status if isinstance(status, dict) else {}
 
 
 def _cause(error: BaseException) -> str:

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from webhook.manifests import Json, Reviewable, UnusableInput, read_documents, reviewable
+from webhook.admission import InvalidReview
+from webhook.documents import Json, UnusableInput, decoded, read_documents
+from webhook.manifests import Reviewable, reviewable
 from webhook.policy_document import Bare, Document, InvalidPolicies, PolicyError
 from webhook.policy_test_document import AskedFields, Case, ContainerFields, Expected, ShortPod, read_tests
 from webhook.projects import DOMAIN_LABEL, PROJECT_LABEL
@@ -87,12 +89,12 @@ def _pod_of_file(file: Path, namespace: str | None) -> Reviewable:
     except OSError as error:
         raise UnusableInput(f"{file}: cannot be read: {error.strerror}") from error
     objects = [
-        _reviewable(str(file), document, namespace, needs_pod=False)
+        _reviewable(str(file), decoded(document), namespace, needs_pod=False)
         for document in read_documents(str(file), content, refused.append)
     ]
     if refused:
         raise refused[0]
-    pods = [item for item in objects if item.body is not None]
+    pods = [item for item in objects if item.review is not None]
     if len(pods) != 1:
         raise UnusableInput(f"{file}: has {len(pods)} pods; accepted: one, in a Pod, a template or an AdmissionReview")
     return pods[0]
@@ -102,8 +104,11 @@ def _reviewable(source: str, document: Json, namespace: str | None, *, needs_pod
     request = document.get("request")
     if namespace is not None and document.get("kind") == "AdmissionReview" and isinstance(request, dict):
         document = {**document, "request": {**request, "namespace": namespace}}
-    item = reviewable(source, document, namespace=namespace)
-    if needs_pod and item.body is None:
+    try:
+        item = reviewable(source, document, namespace=namespace)
+    except InvalidReview as error:
+        raise UnusableInput(f"{source}: {error}") from error
+    if needs_pod and item.review is None:
         raise UnusableInput(
             f"{source}: {item.kind} has no pod; accepted: a Pod, anything with a pod template, or an AdmissionReview"
         )

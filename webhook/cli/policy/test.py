@@ -12,7 +12,6 @@ from click.core import ParameterSource
 from rich.console import Console
 from rich.text import Text
 
-from webhook.admission import InvalidReview
 from webhook.cli.options import counted, policy_option, project_options, project_rule
 from webhook.cli.policy.junit import Failure, TestCase, TestSuite, junit_xml
 from webhook.policy import PolicySet
@@ -102,7 +101,7 @@ def _run(
         started = time.perf_counter()
         try:
             found = mismatches(policies, rule, test.pod, test.namespace_labels, test.expected)
-        except (InvalidReview, InvalidPod) as error:
+        except InvalidPod as error:
             errors.append(PolicyError(test.file, test.line, "", f'"{test.name}": {error}'))
             continue
         results.append(Result(test, found, time.perf_counter() - started))

@@ -10,6 +10,7 @@ from typing import Literal
 
 import click
 
+from webhook.cli.cluster import cluster_options, refuse_without
 from webhook.cli.options import (
     namespace_labels_option,
     policies_or_exit,
@@ -33,14 +34,7 @@ PAGE_SIZE = 500
 @click.command(short_help="What the webhook would change in pods, manifests and AdmissionReviews.")
 @click.argument("files", nargs=-1, metavar="[FILE...|-]")
 @policy_option()
-@click.option("--cluster", is_flag=True, help="Review the pods of a cluster, each as if it were created now.")
-@click.option(
-    "--kubeconfig",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Which cluster.  [default: KUBECONFIG, else ~/.kube/config, or the own one in a pod]",
-)
-@click.option("--context", metavar="NAME", help="A context of the kubeconfig.  [default: its current one]")
+@cluster_options("Review the pods of a cluster, each as if it were created now.")
 @click.option(
     "--page-size",
     type=click.IntRange(1),
@@ -110,9 +104,7 @@ def review(
     rule = project_rule(namespace_template, domains)
     if cluster and files:
         raise click.UsageError("--cluster takes no files: review them by themselves.")
-    for name, value in (("kubeconfig", kubeconfig), ("context", context), ("page-size", page_size)):
-        if value is not None and not cluster:
-            raise click.UsageError(f"--{name} is about a cluster: use it with --cluster.")
+    refuse_without(cluster, "--cluster", kubeconfig=kubeconfig, context=context, page_size=page_size)
     policies = policies_or_exit(policy_paths)
     errors, totals = Errors(), Totals()
     source: AbstractContextManager[Inputs]

@@ -70,19 +70,20 @@ def inputs_of_cluster(
     What cannot be had is an error; the pods that came before stay.
     """
     from webhook.sources.cluster import UnreachableCluster, connect
-    from webhook.sources.cluster_lists import RefusedList, labels_by_namespace, pod_pages
+    from webhook.sources.cluster_lists import labels_by_namespace, pod_pages
+    from webhook.sources.cluster_requests import RefusedRequest
 
     def texts(pages: Iterable["Page"]) -> Iterator[Input]:
         try:
             for page in pages:
                 yield Input("cluster", page.text, page.remaining)
-        except (RefusedList, UnreachableCluster) as error:
+        except (RefusedRequest, UnreachableCluster) as error:
             errors.add(error)
 
     try:
         api = connect(kubeconfig, context)
         namespaces = labels_by_namespace(api, namespace, page_size=page_size)
-    except (RefusedList, UnreachableCluster) as error:
+    except (RefusedRequest, UnreachableCluster) as error:
         errors.add(error)
         yield Inputs((), {})
         return
