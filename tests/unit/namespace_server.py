@@ -143,9 +143,8 @@ class NamespaceServer:
     def one(self, name: str) -> Json | None:
         return {"metadata": self._metadata(name, self.version)} if name in self.namespaces else None
 
-    def events(self, after: int) -> Iterator[bytes]:
-        """What happens, until the watches are ended."""
-        ends = self.watches_end
+    def events(self, after: int, ends: int) -> Iterator[bytes]:
+        """What happens, until the watches are ended once more than `ends` times."""
         sent = after
         while True:
             with self.changed:
@@ -173,6 +172,7 @@ class _Handler(BaseHTTPRequestHandler):
         asked = Request(split.path, query, self.headers["Accept"])
         with fake.changed:
             fake.requests.append(asked)
+            ends = fake.watches_end  # who sees the request may end the watch, however little of it has begun
             failure = fake.failures.pop(0) if fake.failures else 0
             if not asked.is_watch:
                 fake.changed.wait_for(lambda: not fake.is_silent)
@@ -184,7 +184,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif fake.token is not None and self.headers["Authorization"] != f"Bearer {fake.token}":
             self._send(401, {"kind": "Status", "code": 401, "message": "Unauthorized"})
         elif asked.is_watch:
-            self._watch(int(query["resourceVersion"]))
+            self._watch(int(query["resourceVersion"]), ends)
         elif asked.is_list:
             self._send(200, fake.page(query))
         else:
@@ -192,14 +192,14 @@ class _Handler(BaseHTTPRequestHandler):
             missing = {"kind": "Status", "code": 404, "message": f'namespaces "{asked.name}" not found'}
             self._send(200 if found else 404, found or missing)
 
-    def _watch(self, version: int) -> None:
+    def _watch(self, version: int, ends: int) -> None:
         if version < self.fake.gone_below:
             self._send(410, GONE)
             return
         self.send_response(200)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        for raw in self.fake.events(version):
+        for raw in self.fake.events(version, ends):
             self.wfile.write(b"%x\r\n%b\r\n" % (len(raw), raw))
         self.wfile.write(b"0\r\n\r\n")
 

@@ -253,6 +253,8 @@ def test_a_review_that_waits_for_a_look_up_at_the_stop_is_answered(tmp_path: Pat
             answer = read_answer(stream)
             assert answer is not None
             assert (answer.status, answer.headers["connection"], answer.uid) == (200, "close", "of-new")
+            stream.close()
+            connection.close()  # as the API server does; else it is waited for
             assert stopping.process.wait(SECONDS) == 0
 
 
@@ -337,6 +339,8 @@ def test_a_review_that_is_being_received_at_the_stop_is_answered(tmp_path: Path)
         answer = read_answer(stream)
         assert answer is not None
         assert (answer.status, answer.headers["connection"]) == (200, "close")
+        stream.close()
+        connection.close()  # as the API server does; else it is waited for
         assert stopping.process.wait(SECONDS) == 0
 
 
