@@ -3,7 +3,7 @@
 A `Placement` begins as what the pod says itself. Rules add to it; they never take away, repeat or reorder.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Literal, TypeVar
 
 import msgspec
@@ -57,8 +57,9 @@ class Addition(msgspec.Struct, frozen=True, gc=False):
 class Placement:
     """What a pod says about its node, and what the rules added to it, by fields of its spec.
 
-    `requirements` has what is added to each term of the required node affinity, by the term's index; where the pod
-    has none, index 0 is a new one.
+    `wanted_tolerations` are all that rules called for, those among them that are there already. `requirements` has
+    what is added to each term of the required node affinity, by the term's index; where the pod has none, index 0 is a
+    new one.
     """
 
     __slots__ = (
@@ -69,6 +70,7 @@ class Placement:
         "node_selector",
         "requirements",
         "tolerations",
+        "wanted_tolerations",
         "warnings",
     )
 
@@ -77,6 +79,7 @@ class Placement:
         self._given_selector = pod.spec.node_selector or {}
         self._given_terms = required_terms(pod)
         self.tolerations: list[Toleration] = []
+        self.wanted_tolerations: list[Toleration] = []
         self.node_selector: dict[str, str] = {}
         self.requirements: dict[int, list[NodeRequirement]] = {}
         self.additions: list[Addition] = []
@@ -84,6 +87,7 @@ class Placement:
 
     def tolerate(self, toleration: Toleration, cause: Cause) -> None:
         """Adds a toleration at the end, unless one that is there covers it (G2)."""
+        self.wanted_tolerations.append(toleration)
         if any(covers(given, toleration) for given in (*self._given_tolerations, *self.tolerations)):
             return
         self.tolerations.append(toleration)
@@ -165,7 +169,7 @@ def decide_placement(
     suspects = [each for each in suspects if not any(each.key in rule.placing.taints for rule, _ in called_for)]
     if suspects:
         named = annotated.resources | _named_resources(containers)
-        _judge_reserved(placement, suspects, named, asked.is_interruptible, rules, case)
+        _judge_reserved(placement, suspects, named, rules, case)
     return placement
 
 
@@ -319,16 +323,20 @@ def _named_resources(containers: Sequence[ContainerResources]) -> set[str]:
 def _judge_reserved(
     placement: Placement,
     suspects: Sequence[Toleration],
-    named: Iterable[str],
-    is_interruptible: bool,
+    named: Set[str],
     rules: SchedulingRules,
     case: Case,
 ) -> None:
-    """G5: taints of reserved resources are for pods that ask for them, or at least name them."""
-    shared = [rules.defaults, *([rules.interruptible.placing] if is_interruptible else [])]
-    shared += [rule.placing for name in named for rule in rules.of[name]]
-    free_keys = {taint for placing in shared for taint in placing.taints}
-    free = [each for placing in shared for each in placing.tolerations.value if tolerates_every_key(each)]
+    """G5: taints of reserved resources are for pods that ask for them, or at least name them.
+
+    Free for this pod is what any rule tolerates for it, and the taint of the name of a resource that it names:
+    ExtendedResourceToleration adds a toleration of that (G7).
+    """
+    shared = [*placement.wanted_tolerations]
+    shared += [each for name in named for rule in rules.of[name] for each in rule.placing.tolerations.value]
+    free_keys = named | {each.key for each in shared}
+    free = [each for each in shared if tolerates_every_key(each)]
+    suspects = [suspect for suspect in suspects if not any(covers(each, suspect) for each in shared)]
     for rule in rules.resources:
         guarded = [
             each

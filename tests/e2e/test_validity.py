@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.e2e.cluster import Answer, Cluster
 from tests.e2e.pods import all_containers
 from tests.e2e.service import POLICIES
-from tests.unit.strategies import pods, resized
+from tests.unit.strategies import placed_pods, pods, resized
 from webhook.quantity import parse_quantity
 from webhook.usage import pod_usage
 
@@ -38,6 +38,11 @@ POLICIES_THAT_BITE = ["platform", "strict", "total", "unset", "narrow", "gpus", 
 @pytest.fixture(scope="module")
 def generous(cluster: Cluster) -> str:
     return cluster.namespace("generous")
+
+
+@pytest.fixture(scope="module")
+def placing(cluster: Cluster) -> str:
+    return cluster.namespace("placing")
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +100,22 @@ def test_no_random_pod_exceeds_a_maximum_or_gets_a_patch_that_the_api_server_ref
     if answer.status == 201:
         assert_obeys(answer.body, policy)
         again = cluster.service.review(answer.body, namespaces[policy])
+        assert again["allowed"]
+        assert "patch" not in again, (again, answer.body)
+    elif not is_refused_by_us(answer):
+        assert answer.status == 422, answer.body
+        assert cluster.try_out(outside, without_overhead(task)).status == 422, answer.body
+
+
+@settings(randomly, max_examples=80)
+@given(task=placed_pods(SPECS["placing"]["scheduling"], good_annotations=True))
+def test_no_random_pod_is_placed_by_a_patch_that_the_api_server_refuses(
+    cluster: Cluster, placing: str, outside: str, task: Json
+) -> None:
+    answer = cluster.try_out(placing, without_overhead(task))
+    event(f"{answer.status}{' by us' if is_refused_by_us(answer) else ''}")
+    if answer.status == 201:
+        again = cluster.service.review(answer.body, placing)
         assert again["allowed"]
         assert "patch" not in again, (again, answer.body)
     elif not is_refused_by_us(answer):

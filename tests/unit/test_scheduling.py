@@ -1060,3 +1060,23 @@ def test_who_may_choose_is_said_with_the_policy_that_gives_the_choice() -> None:
     message = denial(pod(annotations={ACCELERATOR: "A100"}), for_gpus("device: {label: kind}"))
     assert message.startswith(f'annotation {ACCELERATOR}: "A100" is accepted for pods that ask for {GPU} only')
     assert "policy policy-0" in message
+
+
+def test_what_the_rules_tolerate_for_a_pod_is_not_judged_at_its_second_look() -> None:
+    spec = f"""
+scheduling:
+  resources:
+  - {{resource: {GPU}, device: {{label: accelerator}}}}
+  - {{resource: {TPU}, reserved: Deny, tolerations: [{{key: accelerator, operator: Exists, effect: NoSchedule}}]}}
+"""
+    assert tolerations_of(reviewed(pod(device(), annotations={ACCELERATOR: "A100"}), spec)) == [
+        "accelerator=A100:NoSchedule"
+    ]
+
+
+def test_what_kubernetes_itself_tolerates_for_a_pod_is_not_judged() -> None:
+    """ExtendedResourceToleration: the name of each resource that the pod names."""
+    entry = f"{{resource: {TPU}, reserved: Deny, tolerations: [{{key: {GPU}, operator: Exists}}]}}"
+    spec = f"scheduling: {{resources: [{entry}]}}"
+    assert decided(tolerating(toleration(GPU), on=device(amount="0")), spec).denial is None
+    assert decided(tolerating(toleration(GPU)), spec).denial is not None

@@ -12,6 +12,7 @@ from typing import Any
 import jsonpatch
 import msgspec
 from hypothesis import HealthCheck, assume, event, given, note, settings
+from hypothesis import strategies as st
 
 from tests.unit.deciding import policy_set, review_body
 from tests.unit.strategies import NODE_LABELS, NODE_NAMES, filled_in, nanos, placements
@@ -205,8 +206,10 @@ class Reference:
     requirements: list[Json] = field(default_factory=list)
     shared_memory: Json | None = None
     refusals: set[str] = field(default_factory=set)
+    called_for: list[Json] = field(default_factory=list)
 
     def tolerate(self, wanted: Json) -> None:
+        self.called_for.append(wanted)
         if not any(covers(given, wanted) for given in self.tolerations):
             self.tolerations.append(said(wanted))
 
@@ -281,8 +284,9 @@ def reference(pod: Json, spec: Json) -> Reference:
         found.requirements.append(requirement)
     found.place(scheduling.get("defaults", {}), is_default=True)
 
+    by_plugin = [{"key": name, "operator": "Exists", "effect": "NoSchedule"} for name in named]
     shared = [entry for entry in entries if any(is_about(entry, name) for name in named)]
-    shared += [scheduling.get("defaults", {}), *([interruptible] if is_interruptible else [])]
+    shared.append({"tolerations": [*found.called_for, *by_plugin]})
     if any(intrudes(tolerations(pod), entry, shared) for entry in entries if entry.get("reserved") == "Deny"):
         found.refusals.add("G5")
     give_shared_memory(found, pod, spec)
@@ -356,7 +360,8 @@ def intrudes(own: list[Json], entry: Json, shared: list[Json]) -> bool:
         for taint in entry.get("tolerations") or ()
         if taint.get("key") and not any(is_same_key(other, taint) or covers(other, taint) for other in free)
     ]
-    return any(is_same_key(each, taint) or is_for_every_key(each, taint) for each in own for taint in taints)
+    judged = [each for each in own if not any(covers(other, each) for other in free)]
+    return any(is_same_key(each, taint) or is_for_every_key(each, taint) for each in judged for taint in taints)
 
 
 def is_same_key(toleration: Json, taint: Json) -> bool:
@@ -579,3 +584,88 @@ def test_the_pod_of_a_daemon_set_is_not_placed(placement: tuple[Json, Json]) -> 
     # The owner alone anybody could write, and the controller makes no other pods.
     for other, user in ((owned, {"username": "admin"}), (pod, CONTROLLER)):
         assert decided(snapshot, other, userInfo=user).outcome == decided(snapshot, pod).outcome
+
+
+@thorough
+@given(placements(), st.randoms(use_true_random=False))
+def test_a_pod_that_has_it_all_is_placed_already(placement: tuple[Json, Json], random: Any) -> None:
+    pod, spec = placement
+    bare = after_section_4(pod, spec)
+    assume(bare is not None)
+    assert bare is not None
+    wanted = reference(bare, spec)
+    assume(not wanted.refusals)
+    ready = copied(pod)
+    listed = [*wanted.tolerations]
+    random.shuffle(listed)
+    ready["spec"] |= {"tolerations": listed, "nodeSelector": wanted.node_selector}
+    ready["spec"]["affinity"] = having_required(ready["spec"].get("affinity") or {}, wanted.requirements)
+    decision = decided(deciding(spec), ready)
+    assert decision.denial is None
+    result = after(ready, decision)
+    assert [tolerations(result), selector(result), terms(result)] == [listed, wanted.node_selector, terms(ready)]
+
+
+def having_required(affinity: Json, requirements: list[Json]) -> Json:
+    """The affinity with all of them in every term that is not empty."""
+    node_affinity = affinity.get("nodeAffinity") or {}
+    given = (node_affinity.get(REQUIRED) or {}).get("nodeSelectorTerms") or []
+    full = [
+        {**term, "matchExpressions": [*expressions(term), *requirements]} if any(term.values()) else term
+        for term in given
+    ]
+    if not given and requirements:
+        full = [{"matchExpressions": requirements}]
+    required = {REQUIRED: {"nodeSelectorTerms": full}} if full else {}
+    return {**affinity, "nodeAffinity": {**node_affinity, **required}}
+
+
+@thorough
+@given(placements(doomed=True))
+def test_reviewing_what_a_patch_made_changes_nothing(placement: tuple[Json, Json]) -> None:
+    pod, spec = placement
+    snapshot = deciding(spec)
+    decision = decided(snapshot, pod)
+    assume(decision.operations)
+    again = decided(snapshot, after(pod, decision))
+    assert again.denial is None
+    assert again.operations == ()
+
+
+@thorough
+@given(placements())
+def test_it_agrees_with_the_extended_resource_toleration_plugin(placement: tuple[Json, Json]) -> None:
+    """The plugin runs before the webhook, and once more where the webhook changed the pod."""
+    pod, spec = placement
+    snapshot = deciding(spec)
+    for came in (with_plugin(pod), pod):
+        decision = decided(snapshot, came)
+        if decision.denial is not None:
+            continue
+        first = after(came, decision)
+        second = with_plugin(first)
+        again = decided(snapshot, second)
+        assert again.denial is None
+        assert again.operations == ()
+        added = tolerations(second)[len(tolerations(came)) :]
+        assert all([said(each) for each in tolerations(second)].count(said(new)) == 1 for new in added)
+        if extended_requests(first) == extended_requests(came) and came is not pod:
+            assert second == first, "the plugin has nothing to add"
+
+
+def extended_requests(pod: Json) -> list[str]:
+    names = {name for each in all_containers(pod) for name in (each.get("resources") or {}).get("requests") or {}}
+    return sorted(name for name in names if "/" in name and "kubernetes.io/" not in name)
+
+
+def with_plugin(pod: Json) -> Json:
+    """As ExtendedResourceToleration leaves it: AddOrUpdateTolerationInPod, in the order of names."""
+    result = copied(pod)
+    for name in extended_requests(pod):
+        wanted = {"key": name, "operator": "Exists", "effect": "NoSchedule"}
+        now = [
+            wanted if said({**each, "tolerationSeconds": None}) == wanted else each
+            for each in result["spec"].get("tolerations") or ()
+        ]
+        result["spec"]["tolerations"] = now if wanted in now else [*now, wanted]
+    return result
