@@ -120,7 +120,8 @@ class Reviews:
             decision = self.snapshot.decide(review, endpoint)
             encoded = encode(review, decision)
             seconds = time.perf_counter() - started
-            self.metrics.count(review, endpoint, decision, seconds)
+            project = self.snapshot.project(review.namespace) if self.metrics.by_project else None
+            self.metrics.count(review, endpoint, decision, seconds, project)
             self.log.write(review, endpoint, decision, seconds)
             if decision.invalid:
                 errors = "; ".join(decision.invalid)

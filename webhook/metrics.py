@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Literal
+from typing import Any, Literal
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -30,8 +30,23 @@ OPERATIONS = frozenset({"CREATE", "UPDATE", "DELETE", "CONNECT"})
 # A decision takes tens of microseconds; the API server's own buckets begin at 5 ms and cannot see it.
 BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
-# Extended resources have any name their pods give them.
+# Extended resources have any name their pods give them, and projects any that their namespaces have.
 MOST_RESOURCES = 100
+MOST_PROJECTS = 1_000
+
+
+class _Names:
+    """Names that become values of a label: the first so many, and "other" for those beyond."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._known = most, set[str]()
+
+    def of(self, name: str) -> str:
+        if name not in self._known:
+            if len(self._known) >= self._most:
+                return "other"
+            self._known.add(name)
+        return name
 
 
 @dataclass(slots=True)
@@ -68,21 +83,26 @@ class NamespaceCounts:
 
 
 class Metrics(Collector):
-    """All series of one server, in a registry of its own."""
+    """All series of one server, in a registry of its own.
 
-    def __init__(self) -> None:
+    `by_project`: whether changes, capacity and denials have a label for the project; each then has a series of its own.
+    """
+
+    def __init__(self, *, by_project: bool = False) -> None:
+        self.by_project = by_project
         self.in_flight = 0
         self.panics = 0
         self.invalid_results = 0
         self._reviews: Counter[tuple[Endpoint, str, str, str, bool]] = Counter()
         self._durations = [0] * (len(BUCKETS) + 1)
         self._duration_sum = 0.0
-        self._changes: Counter[tuple[str, str]] = Counter()
-        self._raised: Counter[str] = Counter()
-        self._lowered: Counter[str] = Counter()
-        self._denials: Counter[str] = Counter()
+        # By project first, which is "" for all where nobody asks for it.
+        self._changes: Counter[tuple[str, str, str]] = Counter()
+        self._raised: Counter[tuple[str, str]] = Counter()
+        self._lowered: Counter[tuple[str, str]] = Counter()
+        self._denials: Counter[tuple[str, str]] = Counter()
         self._refused: Counter[int] = Counter()
-        self._resources: set[str] = set()
+        self._resources, self._projects = _Names(MOST_RESOURCES), _Names(MOST_PROJECTS)
         self._policy_hash = ""
         self._policy_loaded_at = 0.0
         self._reloads: Counter[ReloadResult] = Counter({"success": 0, "failure": 0})
@@ -92,7 +112,9 @@ class Metrics(Collector):
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
 
-    def count(self, review: Review, endpoint: Endpoint, decision: Decision, seconds: float) -> None:
+    def count(
+        self, review: Review, endpoint: Endpoint, decision: Decision, seconds: float, project: str | None = None
+    ) -> None:
         """Counts one review that was decided; a dry run in `reviews_total` and nowhere else."""
         operation = review.operation if review.operation in OPERATIONS else "other"
         self._reviews[endpoint, operation, decision.outcome, decision.mode, review.dry_run] += 1
@@ -100,25 +122,19 @@ class Metrics(Collector):
             return
         self._durations[bisect_left(BUCKETS, seconds)] += 1
         self._duration_sum += seconds
+        name = self._projects.of(project or "none") if self.by_project else ""
         for change in decision.changes:
-            self._changes[self._resource(change.resource), change.rule] += 1
+            self._changes[name, self._resources.of(change.resource), change.rule] += 1
         for resource, nanos in decision.capacity:
-            name = self._resource(resource)
+            key = name, self._resources.of(resource)
             if nanos > 0:
-                self._raised[name] += nanos
+                self._raised[key] += nanos
             else:
-                self._lowered[name] -= nanos
+                self._lowered[key] -= nanos
         if decision.denial is not None:
-            self._denials[decision.denial.reason] += 1
+            self._denials[name, decision.denial.reason] += 1
         if decision.invalid:
             self.invalid_results += 1
-
-    def _resource(self, name: str) -> str:
-        if name not in self._resources:
-            if len(self._resources) >= MOST_RESOURCES:
-                return "other"
-            self._resources.add(name)
-        return name
 
     def count_refused(self, code: int) -> None:
         """Counts a request that was answered with an error instead of a decision."""
@@ -154,22 +170,19 @@ class Metrics(Collector):
         yield _counter(
             "changes",
             "Values changed in pods.",
-            ("resource", "rule"),
-            {(resource, rule): count for (resource, rule), count in self._changes.items()},
+            *self._labelled(("resource", "rule"), self._changes),
         )
-        amounts = {(name, "raised"): nanos for name, nanos in self._raised.items()}
-        amounts |= {(name, "lowered"): nanos for name, nanos in self._lowered.items()}
+        amounts = {(*key, "raised"): nanos / NANOS_PER_UNIT for key, nanos in self._raised.items()}
+        amounts |= {(*key, "lowered"): nanos / NANOS_PER_UNIT for key, nanos in self._lowered.items()}
         yield _counter(
             "capacity_delta",
             "What changes added to or took from requests: cores, bytes, devices.",
-            ("resource", "direction"),
-            {key: nanos / NANOS_PER_UNIT for key, nanos in amounts.items()},
+            *self._labelled(("resource", "direction"), amounts),
         )
         yield _counter(
             "denials",
             "Pods refused, by the reason that came first.",
-            ("reason",),
-            {(reason,): count for reason, count in self._denials.items()},
+            *self._labelled(("reason",), self._denials),
         )
         yield _counter(
             "refused_requests",
@@ -202,6 +215,14 @@ class Metrics(Collector):
         )
         if self.namespaces is not None:
             yield from self.namespaces.collect()
+
+    def _labelled(
+        self, labels: tuple[str, ...], values: Mapping[Any, float]
+    ) -> tuple[tuple[str, ...], Mapping[tuple[str, ...], float]]:
+        """Labels and values of what is kept by project: with the project where it is asked for."""
+        if self.by_project:
+            return ("project", *labels), values
+        return labels, {key[1:]: value for key, value in values.items()}
 
     def _duration(self) -> Metric:
         bounds = [*map(str, BUCKETS), "+Inf"]

@@ -48,6 +48,11 @@ class Snapshot:
             labels = NO_LABELS
         return self.projects.scope(namespace, labels)
 
+    def project(self, namespace: str) -> str | None:
+        """The project of a namespace that has been decided about; None where it has none."""
+        known = self._known.get(namespace)
+        return None if known is None else known[0].project
+
     def _scope_and_policy(self, namespace: str) -> tuple[Scope, EffectivePolicy]:
         """Worked out at the first pod of a namespace, then kept as long as the snapshot."""
         if len(self._known) >= KEPT_NAMESPACES:

@@ -28,7 +28,7 @@ from webhook.app import (
 )
 from webhook.effective_report import EffectiveReport
 from webhook.logs import LogFormat, LogLevel, ReviewLog
-from webhook.metrics import MOST_RESOURCES, Metrics
+from webhook.metrics import MOST_PROJECTS, MOST_RESOURCES, Metrics
 from webhook.projects import PROJECT_LABEL, Scope
 from webhook.snapshot import Snapshot
 
@@ -94,9 +94,11 @@ def service(
     most_in_flight: int = 256,
     log_format: LogFormat = "json",
     level: LogLevel = "info",
+    metrics: Metrics | None = None,
 ) -> Service:
     lines = io.BytesIO()
-    reviews = Reviews(snapshot or Snapshot(policy_set(*specs)), Metrics(), ReviewLog(lines, log_format, level))
+    log = ReviewLog(lines, log_format, level)
+    reviews = Reviews(snapshot or Snapshot(policy_set(*specs)), metrics or Metrics(), log)
     return Service(reviews, Load(most_in_flight, "serving"), lines)
 
 
@@ -676,3 +678,21 @@ def test_the_policies_in_force_are_shown_once_they_were_swapped() -> None:
 def test_of_a_namespace_that_is_not_known_yet_it_says_so() -> None:
     answer = effective(Snapshot(policy_set(CAP), knows_all=False), "lab")
     assert (answer.status_code, answer.text) == (404, "the namespace lab is not known yet\n")
+
+
+def test_changes_and_denials_are_counted_by_project_where_that_is_asked_for() -> None:
+    counted = service(CAP, metrics=Metrics(by_project=True))
+    counted.post(review_body(TOO_MUCH))
+    counted.post(review_body(TOO_MUCH, namespace="nobodys"))
+    counted.post(review_body(pod(annotations={"task-resources.io/limits": "?"})))
+    for project in ("flytesnacks", "none"):
+        assert counted.value("changes_total", project=project, resource="cpu", rule="maximum") == 2
+        assert counted.value("capacity_delta_total", project=project, resource="cpu", direction="lowered") > 0
+    assert counted.value("denials_total", project="flytesnacks", reason="annotation") == 1
+
+
+def test_projects_beyond_a_bound_are_counted_together() -> None:
+    counted = service(CAP, metrics=Metrics(by_project=True))
+    for number in range(MOST_PROJECTS + 20):
+        counted.post(review_body(TOO_MUCH, namespace=f"p{number}-staging"))
+    assert counted.value("changes_total", project="other", resource="cpu", rule="maximum") == 40

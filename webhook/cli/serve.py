@@ -68,6 +68,7 @@ GARBAGE_THRESHOLD = 50_000
 )
 @click.option("--connection-max-requests", type=click.IntRange(1), default=1000)
 @click.option("--connection-max-age-seconds", type=click.FloatRange(1), default=300.0)
+@click.option("--metrics-by-project", is_flag=True, help="Label changes, capacity and denials with the project, too.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
 @click.option("--log-format", type=click.Choice(["json", "text"]), help="[default: json; with --dev text]")
 @click.option(
@@ -92,6 +93,7 @@ def serve(
     keep_alive_seconds: int,
     connection_max_requests: int,
     connection_max_age_seconds: float,
+    metrics_by_project: bool,
     log_level: LogLevel,
     log_format: LogFormat | None,
     dev: bool,
@@ -108,7 +110,7 @@ def serve(
     files = signature(policy_paths)  # before they are read: a change since then is seen
     output = sys.stderr.buffer
     log_format = log_format or ("text" if dev else "json")
-    metrics = Metrics()
+    metrics = Metrics(by_project=metrics_by_project)
     # No name for the snapshot: this function ends with the server, and would keep it after a reload.
     reviews = Reviews(
         Snapshot(
