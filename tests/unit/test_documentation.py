@@ -92,7 +92,8 @@ def test_an_example_of_a_rule_comes_out_as_the_page_says(block: Block) -> None:
         spec = patched(given, decided(given, example["policy"]))["spec"]
         assert {field: spec[field] for field in PATCHED_FIELDS if field in spec} == example["scheduled"]
     else:
-        after = resources_after(given, example["policy"])
+        running = {"old": _pod(example["running"], None, {})} if "running" in example else {}
+        after = resources_after(given, example["policy"], **running)
         stored = {name: _as_stored(name, resources) for name, resources in after.items()}
         assert stored == {key.split(" ")[-1]: amounts for key, amounts in example["becomes"].items()}
 
