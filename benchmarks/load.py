@@ -133,7 +133,6 @@ class _Connection:
         self.body = b""
         self._target, self._pool = target, pool
         self._buffer = b""
-        self._is_closing = False
         self._open()
 
     def _open(self) -> None:
@@ -141,6 +140,7 @@ class _Connection:
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket = self._target.tls.wrap_socket(plain, server_hostname="localhost")
         self._socket.setblocking(False)
+        self._is_closing = False
         self._pool.watch(self, self._socket)
 
     def close(self) -> None:
@@ -167,6 +167,8 @@ class _Connection:
             except ssl.SSLWantReadError:
                 return False
             if not received:
+                if self._is_closing:  # as its last answer said, and nothing was sent since
+                    return False
                 raise BadAnswer(f"the connection was closed after {self._buffer[:200]!r}")
             self._buffer += received
         return True

@@ -135,8 +135,13 @@ def asked_resources(pod: Pod, primary: str, aliases: Mapping[str, str]) -> Asked
     return Asked(reader.requests, reader.limits, tuple(reader.errors), tuple(reader.warnings))
 
 
-def asked_placement(pod: Pod) -> AskedPlacement:
-    """What the pod's annotations ask of its node, and of `/dev/shm` (section 2)."""
+def asked_placement(pod: Pod, *, is_annotated: bool = True) -> AskedPlacement:
+    """What the pod's annotations ask of its node, and of `/dev/shm` (section 2).
+
+    `is_annotated`: False where the pod is known to have no annotation of ours.
+    """
+    if not is_annotated:
+        return _INTERRUPTIBLE if pod.labels.get(FLYTE_INTERRUPTIBLE) == "true" else NOTHING_PLACED
     annotations = pod.annotations
     accelerator, partition = annotations.get(ACCELERATOR), annotations.get(ACCELERATOR_PARTITION)
     shared_memory, interruptible = annotations.get(SHARED_MEMORY), annotations.get(INTERRUPTIBLE)

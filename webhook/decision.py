@@ -106,8 +106,10 @@ class _Ruling(msgspec.Struct):
 
     def changes(self) -> tuple[Change, ...]:
         """Everything that was changed, one record each."""
-        touched = [container for container in self.containers if container.reasons or container.renamed]
-        changes = [change for container in touched for change in changes_of(container)]
+        changes: list[Change] = []
+        for container in self.containers:
+            if container.reasons or container.renamed:
+                changes += changes_of(container)
         if self.placement is not None and self.placement.additions:
             changes += changes_of_placement(self.placement)
         if self.shared_memory is not None:
@@ -188,7 +190,8 @@ def _decide_creation(review: Review, pod: Pod, case: Case) -> _Ruling:
 
 def _decide_placement(pod: Pod, ruling: _Ruling, annotated: Asked) -> None:
     """Section 6. A DaemonSet's pods have none of it: the controller would make them anew, forever (G8)."""
-    asked, case = asked_placement(pod), ruling.case
+    asked = asked_placement(pod, is_annotated=annotated is not NOTHING_ASKED)
+    case = ruling.case
     if asked.errors:
         case.refusals += [Refusal("annotation", text) for text in asked.errors]
     placement = ruling.placement = decide_placement(pod, ruling.containers, asked, case, annotated)

@@ -11,12 +11,14 @@ import msgspec
 from webhook.annotations import ACCELERATOR, ACCELERATOR_PARTITION, NOTHING_PLACED, Asked, AskedPlacement
 from webhook.node_affinity import excludes, implies, required_terms, requirement_text
 from webhook.pod import NodeRequirement, Pod, Toleration
+from webhook.resource_names import COMPUTE
 from webhook.resources import PLATFORM, Case, ContainerResources, Refusal, Rule
 from webhook.scheduling_rules import Device, Partition, Placing, ScheduledResource, SchedulingRules
 from webhook.setting import Origin, Setting
 from webhook.tolerations import covers, tolerates_every_key, toleration_text
 from webhook.validity import is_label_value
 
+COMPUTE_NAMES = frozenset(COMPUTE)
 WHOLE_DEVICE = "none"
 NO_RULES = SchedulingRules()
 
@@ -175,8 +177,13 @@ def decide_placement(
 
 def _asked_resources(containers: Sequence[ContainerResources], rules: SchedulingRules) -> list[str]:
     """What any container asks for and a rule is about; zero is not asking (G1)."""
-    of, found = rules.of, []
+    of = rules.of
+    found: list[str] = []
+    is_about_compute = rules.is_about_compute
     for container in containers:
+        # What has a limit has a request here, so most containers are done with by a glance.
+        if not is_about_compute and COMPUTE_NAMES.issuperset(container.requests):
+            continue
         for amounts in (container.requests, container.limits):
             for name in amounts:
                 if of[name] and amounts[name].nanos > 0 and name not in found:
@@ -187,7 +194,11 @@ def _asked_resources(containers: Sequence[ContainerResources], rules: Scheduling
 def _suspects(pod: Pod, rules: SchedulingRules) -> list[Toleration]:
     """The pod's tolerations that may be for reserved taints: by their key, or for taints of any key."""
     keys = rules.reserved_taints
-    return [toleration for toleration in pod.spec.tolerations or () if toleration.key in keys or not toleration.key]
+    found: list[Toleration] = []
+    for toleration in pod.spec.tolerations or ():
+        if toleration.key in keys or not toleration.key:
+            found.append(toleration)
+    return found
 
 
 def _called_for(resources: Sequence[str], rules: SchedulingRules) -> list[tuple[ScheduledResource, str]]:

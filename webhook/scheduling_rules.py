@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar, cast
 from msgspec.structs import replace
 
 from webhook.pod import NodeRequirement, Toleration
-from webhook.resource_names import is_extended, is_native, matches_glob
+from webhook.resource_names import COMPUTE, is_extended, is_native, matches_glob
 from webhook.setting import Setting
 
 Reserved = Literal["Off", "Warn", "Deny"]
@@ -107,7 +107,8 @@ class SchedulingRules:
     """What decides where a namespace's pods are scheduled, in the order in which it is added.
 
     `of` has all that is said of a resource, by its name and by globs. `reserved_taints` are kept for pods that ask
-    for their resource. `concerns_all`: whether there is something for pods that ask for nothing.
+    for their resource. `concerns_all`: whether there is something for pods that ask for nothing; `is_about_compute`:
+    for who asks for cpu, memory or ephemeral-storage, hence for nearly every pod.
     """
 
     resources: tuple[ScheduledResource, ...] = ()
@@ -116,11 +117,13 @@ class SchedulingRules:
     of: Mapping[str, tuple[ScheduledResource, ...]] = field(init=False, repr=False, compare=False)
     reserved_taints: frozenset[str] = field(init=False, repr=False, compare=False)
     concerns_all: bool = field(init=False, repr=False, compare=False)
+    is_about_compute: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         reserved = [rule.placing.taints for rule in self.resources if rule.reserved.value != "Off"]
         object.__setattr__(self, "of", _ByName(self.resources))
         object.__setattr__(self, "reserved_taints", frozenset().union(*reserved))
+        object.__setattr__(self, "is_about_compute", any(rule.resource in COMPUTE for rule in self.resources))
         object.__setattr__(self, "concerns_all", self.defaults != Placing() or self.interruptible.otherwise is not None)
 
 
