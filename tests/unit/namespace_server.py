@@ -227,9 +227,13 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def namespace_server(*names: str, certificates: Path | None = None, port: int = 0) -> Iterator[NamespaceServer]:
-    """A running one with these namespaces; over TLS with the pair in a folder."""
+def namespace_server(
+    *names: str, certificates: Path | None = None, port: int = 0, oldest_version: int | None = None
+) -> Iterator[NamespaceServer]:
+    """A running one with these namespaces; over TLS with the pair in a folder. It knows of no older version."""
     fake = NamespaceServer(namespaces={name: {} for name in names})
+    if oldest_version is not None:
+        fake.version = fake.gone_below = oldest_version
     handler = type("Handler", (_Handler,), {"fake": fake})
     with _Server(("127.0.0.1", port), handler) as server:
         fake.port = server.server_port
