@@ -13,7 +13,7 @@ from tests.e2e.cluster import Cluster, connected
 from tests.e2e.pods import container, pod
 from tests.e2e.processes import eventually
 from tests.e2e.service import PROGRAM
-from webhook.sources.cluster_requests import all_namespaces
+from webhook.sources.cluster_lists import all_namespaces
 
 pytestmark = pytest.mark.e2e
 

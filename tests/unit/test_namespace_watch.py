@@ -16,9 +16,9 @@ from tests.unit.namespace_server import DOMAIN, GONE, PROJECT, NamespaceServer, 
 from webhook.certificates import ensure_certificates
 from webhook.metrics import NamespaceCounts
 from webhook.policy import EMPTY
-from webhook.snapshot import Snapshot
-from webhook.sources.cluster import connect
-from webhook.sources.namespace_api import NO_LABELS, PAGE, Labels, NamespaceApi, News
+from webhook.snapshot import NO_LABELS, Snapshot
+from webhook.sources.cluster import PAGE, connect
+from webhook.sources.namespace_api import Labels, NamespaceApi, News
 from webhook.sources.namespace_watch import LONGEST_PAUSE_SECONDS, STALE_SECONDS, ClusterNamespaces, pauses
 
 SECONDS = 20.0

@@ -13,6 +13,17 @@ SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 # An answer that does not come is no answer: of the connection, and of each part of what follows.
 CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
 
+# How many objects a list is asked for at once, as kubectl and client-go do: of namespaces about half a megabyte.
+PAGE = 500
+
+
+def metadata_only(kind: str) -> str:
+    """What to accept for names and labels without the rest: PartialObjectMetadata, or PartialObjectMetadataList.
+
+    Source: kubernetes.io, API concepts, "Metadata-only fetches".
+    """
+    return f"application/json;as={kind};g=meta.k8s.io;v=v1"
+
 
 class UnreachableCluster(Exception):
     """The cluster cannot be asked; the message says what was tried, and what is accepted."""

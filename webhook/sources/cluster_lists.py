@@ -10,11 +10,8 @@ from typing import Any
 import msgspec
 from kubernetes import client
 
-from webhook.sources.cluster import UnreachableCluster
+from webhook.sources.cluster import PAGE, UnreachableCluster, metadata_only
 from webhook.sources.cluster_requests import RefusedRequest, ask_for_text
-
-# Only names and labels are wanted. Source: kubernetes.io, API concepts, "Metadata-only fetches".
-METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 EXPIRED = 410
 
@@ -39,9 +36,10 @@ def pod_pages(api: client.ApiClient, namespace: str | None, *, page_size: int) -
         yield from _pages("list pods", core.list_namespaced_pod, page_size, namespace=namespace)
 
 
-class _Metadata(msgspec.Struct):
+class _Metadata(msgspec.Struct, rename="camel"):
     name: str
     labels: dict[str, str] | None = None
+    deletion_timestamp: str | None = None
 
 
 class _Namespace(msgspec.Struct):
@@ -56,12 +54,30 @@ def labels_by_namespace(
     api: client.ApiClient, namespace: str | None, *, page_size: int
 ) -> dict[str, Mapping[str, str]]:
     """The labels of all namespaces, or of one if there is it. Raises RefusedRequest and UnreachableCluster."""
-    core: Any = client.CoreV1Api(api)
     # One is listed, too: whoever may list it need not be allowed to get it.
     chosen = {} if namespace is None else {"field_selector": f"metadata.name={namespace}"}
-    pages = _pages("list namespaces", core.list_namespace, page_size, _headers={"Accept": METADATA_ONLY}, **chosen)
-    found = (msgspec.json.decode(page.text, type=_Namespaces).items or () for page in pages)
-    return {each.metadata.name: each.metadata.labels or {} for page in found for each in page}
+    return {each.name: each.labels or {} for each in _namespaces(api, page_size, **chosen)}
+
+
+def all_namespaces(
+    api: client.ApiClient, selector: str = "", *, page_size: int = PAGE
+) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """Name and labels of every namespace that fits the label selector, without those that are ending.
+
+    Raises RefusedRequest and UnreachableCluster.
+    """
+    chosen = {"label_selector": selector} if selector else {}
+    for each in _namespaces(api, page_size, **chosen):
+        if each.deletion_timestamp is None:
+            yield each.name, each.labels or {}
+
+
+def _namespaces(api: client.ApiClient, page_size: int, **chosen: str) -> Iterator[_Metadata]:
+    core: Any = client.CoreV1Api(api)
+    headers = {"Accept": metadata_only("PartialObjectMetadataList")}
+    for page in _pages("list namespaces", core.list_namespace, page_size, _headers=headers, **chosen):
+        for namespace in msgspec.json.decode(page.text, type=_Namespaces).items or ():
+            yield namespace.metadata
 
 
 class _ListMetadata(msgspec.Struct, rename="camel"):

@@ -1,7 +1,7 @@
 """Single requests to a cluster's API server: plain objects come back, and whatever goes wrong has words for people."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import urllib3
@@ -10,9 +10,6 @@ from kubernetes import client
 from webhook.sources.cluster import CONNECT_SECONDS, READ_SECONDS, UnreachableCluster
 
 Json = dict[str, Any]
-
-# As many as kubectl asks for at once.
-PAGE = 500
 
 
 class RefusedRequest(Exception):
@@ -71,27 +68,6 @@ def _cause(error: BaseException) -> str:
 def namespace_labels(api: client.ApiClient, namespace: str) -> dict[str, str]:
     """The labels of a namespace. Raises RefusedRequest (404 where there is none) and UnreachableCluster."""
     core: Any = client.CoreV1Api(api)
-    return _labels(ask(f"read the namespace {namespace}", core.read_namespace, namespace))
-
-
-def all_namespaces(
-    api: client.ApiClient, selector: str = "", *, page_size: int = PAGE
-) -> Iterator[tuple[str, Mapping[str, str]]]:
-    """Name and labels of every namespace that fits the label selector, page by page, without those that are ending.
-
-    Raises RefusedRequest and UnreachableCluster.
-    """
-    core: Any = client.CoreV1Api(api)
-    wanted = {"label_selector": selector} if selector else {}
-    position: str | None = None
-    while position != "":
-        page = ask("list namespaces", core.list_namespace, limit=page_size, _continue=position, **wanted)
-        for item in page["items"]:
-            if "deletionTimestamp" not in item["metadata"]:
-                yield item["metadata"]["name"], _labels(item)
-        position = page["metadata"].get("continue", "")
-
-
-def _labels(namespace: Json) -> dict[str, str]:
-    labels: dict[str, str] = namespace["metadata"].get("labels") or {}
+    found = ask(f"read the namespace {namespace}", core.read_namespace, namespace)
+    labels: dict[str, str] = found["metadata"].get("labels") or {}
     return labels

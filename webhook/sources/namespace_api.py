@@ -16,16 +16,13 @@ from urllib3 import BaseHTTPResponse, Timeout
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from webhook.projects import DOMAIN_LABEL, PROJECT_LABEL
-from webhook.sources.cluster import CONNECT_SECONDS, READ_SECONDS
+from webhook.snapshot import NO_LABELS
+from webhook.sources.cluster import CONNECT_SECONDS, PAGE, READ_SECONDS, metadata_only
 
 if TYPE_CHECKING:  # takes a quarter of a second and 9 MiB, for those who have a cluster
     from kubernetes.client import ApiClient
 
 PATH = "/api/v1/namespaces"
-_METADATA = "application/json;as={};g=meta.k8s.io;v=v1"
-
-# About half a megabyte of JSON; kubectl and client-go ask for as many.
-PAGE = 500
 
 # The API server sends a bookmark every minute or two, but need not: a watch that says nothing may have died in silence.
 SILENCE_SECONDS = 150.0
@@ -36,7 +33,6 @@ _READ_BYTES = 64 * 1024
 _UNAVAILABLE = range(500, 600)
 
 Labels = Mapping[str, str]
-NO_LABELS: Labels = {}
 
 # The version to go on from is too old; another status than 200; no answer at all; one that makes no sense.
 Failure = Literal["expired", "refused", "connection", "data"]
@@ -193,7 +189,7 @@ class NamespaceApi:
                 "GET",
                 self._api.configuration.host + path,
                 fields=query,
-                headers={"Accept": _METADATA.format(kind), **self._credentials()},
+                headers={"Accept": metadata_only(kind), **self._credentials()},
                 timeout=Timeout(connect=CONNECT_SECONDS, read=silence_seconds),
                 retries=False,
                 preload_content=False,

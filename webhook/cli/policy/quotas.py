@@ -99,7 +99,8 @@ def _refuse_contradictions(
 
 
 def _of_cluster(api: "ApiClient", namespaces: tuple[str, ...], selector: str) -> Iterator[tuple[str, Labels]]:
-    from webhook.sources.cluster_requests import all_namespaces, namespace_labels
+    from webhook.sources.cluster_lists import all_namespaces
+    from webhook.sources.cluster_requests import namespace_labels
 
     if namespaces:
         yield from ((name, namespace_labels(api, name)) for name in dict.fromkeys(namespaces))

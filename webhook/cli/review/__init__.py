@@ -24,11 +24,9 @@ from webhook.cli.review.progress import progress_bar
 from webhook.cli.review.reviewer import Reviewer
 from webhook.cli.review.totals import Totals
 from webhook.projects import DOMAIN_LABEL, PROJECT_LABEL
+from webhook.sources.cluster import PAGE
 
 FailOn = Literal["denied", "changed", "warning"]
-
-# As kubectl asks: a page of pods is a few megabytes.
-PAGE_SIZE = 500
 
 
 @click.command(short_help="What the webhook would change in pods, manifests and AdmissionReviews.")
@@ -39,7 +37,7 @@ PAGE_SIZE = 500
     "--page-size",
     type=click.IntRange(1),
     metavar="N",
-    help=f"How many pods to ask a cluster for at once.  [default: {PAGE_SIZE}]",
+    help=f"How many pods to ask a cluster for at once.  [default: {PAGE}]",
 )
 @click.option(
     "--namespace",
@@ -109,7 +107,7 @@ def review(
     errors, totals = Errors(), Totals()
     source: AbstractContextManager[Inputs]
     if cluster:
-        source = inputs_of_cluster(kubeconfig, context, namespace, page_size=page_size or PAGE_SIZE, errors=errors)
+        source = inputs_of_cluster(kubeconfig, context, namespace, page_size=page_size or PAGE, errors=errors)
     else:
         source = nullcontext(inputs_of_files(files or ("-",), errors))
     reviewer = Reviewer(
