@@ -8,8 +8,17 @@ import msgspec
 PROJECT_LABEL = "task-resources.io/project"
 DOMAIN_LABEL = "task-resources.io/domain"
 
+# Never reviewed, whatever labels they have: no registration asks about them.
+SYSTEM_NAMESPACES = ("kube-system", "kube-public", "kube-node-lease")
+
 DEFAULT_TEMPLATE = "{project}-{domain}"
 DEFAULT_DOMAINS = ("development", "staging", "production")
+
+
+def labels_saying(project: str | None, domain: str | None) -> dict[str, str]:
+    """The labels with which a namespace says its project and domain; None says nothing."""
+    said = ((PROJECT_LABEL, project), (DOMAIN_LABEL, domain))
+    return {key: value for key, value in said if value is not None}
 
 
 class InvalidProjectRule(ValueError):

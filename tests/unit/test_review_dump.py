@@ -21,9 +21,9 @@ from webhook.cli.review.inputs import Errors, Input, Inputs
 from webhook.cli.review.output import print_results
 from webhook.cli.review.progress import progress_bar
 from webhook.cli.review.reviewed import Reviewed
-from webhook.cli.review.reviewer import UNASKED_NAMESPACES, Reviewer
+from webhook.cli.review.reviewer import Reviewer
 from webhook.cli.review.totals import Totals
-from webhook.projects import ProjectRule
+from webhook.projects import SYSTEM_NAMESPACES, ProjectRule
 
 Json = dict[str, Any]
 
@@ -157,8 +157,8 @@ def test_mirror_pods_are_skipped_and_pods_of_daemon_sets_are_bounded(policy: Pat
 
 
 def test_pods_that_no_registration_asks_about_are_skipped(policy: Path) -> None:
-    pods = [stored(name, LARGE, namespace=name) for name in UNASKED_NAMESPACES]
-    assert outcomes(policy, *pods) == [(name, "skipped") for name in UNASKED_NAMESPACES]
+    pods = [stored(name, LARGE, namespace=name) for name in SYSTEM_NAMESPACES]
+    assert outcomes(policy, *pods) == [(name, "skipped") for name in SYSTEM_NAMESPACES]
 
 
 def test_the_example_registers_for_no_namespace_of_these() -> None:
@@ -166,7 +166,7 @@ def test_the_example_registers_for_no_namespace_of_these() -> None:
         for webhook in configuration["webhooks"]:
             expressions = webhook["namespaceSelector"]["matchExpressions"]
             [left_out] = [each["values"] for each in expressions if each["key"] == "kubernetes.io/metadata.name"]
-            assert left_out[: len(UNASKED_NAMESPACES)] == [*UNASKED_NAMESPACES]
+            assert left_out[: len(SYSTEM_NAMESPACES)] == [*SYSTEM_NAMESPACES]
 
 
 def test_manifests_of_such_a_namespace_are_reviewed(policy: Path) -> None:

@@ -10,7 +10,7 @@ from webhook.documents import Json, UnusableInput, decoded, read_documents
 from webhook.manifests import Reviewable, reviewable
 from webhook.policy_document import Bare, Document, InvalidPolicies, PolicyError
 from webhook.policy_test_document import AskedFields, Case, ContainerFields, Expected, ShortPod, read_tests
-from webhook.projects import DOMAIN_LABEL, PROJECT_LABEL
+from webhook.projects import labels_saying
 from webhook.sources.policy_files import policy_files, read_file
 
 
@@ -65,12 +65,8 @@ def _tests(document: Document, errors: list[PolicyError]) -> Iterator[PolicyTest
             errors.append(document.error(("tests", index, source), str(error)))
             continue
         line = document.line_of(("tests", index))
-        yield PolicyTest(case.name, document.file, line, policies, pod, _labels(case), case.expect)
-
-
-def _labels(case: Case) -> dict[str, str]:
-    said = ((PROJECT_LABEL, case.project), (DOMAIN_LABEL, case.domain))
-    return (case.namespace_labels or {}) | {key: value for key, value in said if value is not None}
+        labels = (case.namespace_labels or {}) | labels_saying(case.project, case.domain)
+        yield PolicyTest(case.name, document.file, line, policies, pod, labels, case.expect)
 
 
 def _pod(folder: Path, case: Case) -> Reviewable:

@@ -18,16 +18,13 @@ from webhook.cli.options import (
     project_rule,
 )
 from webhook.policy import PolicySet
-from webhook.projects import ProjectRule, Scope
+from webhook.projects import SYSTEM_NAMESPACES, ProjectRule, Scope
 from webhook.resource_quota import Json, resource_quota
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
 
     from webhook.sources.resource_quotas import Applied
-
-# A quota of the platform is not meant for them, and could keep the cluster's own pods from starting.
-SYSTEM_NAMESPACES = frozenset({"kube-system", "kube-public", "kube-node-lease"})
 
 Labels = Mapping[str, str]
 
@@ -105,6 +102,7 @@ def _of_cluster(api: "ApiClient", namespaces: tuple[str, ...], selector: str) ->
     if namespaces:
         yield from ((name, namespace_labels(api, name)) for name in dict.fromkeys(namespaces))
     else:
+        # A quota of the platform is not meant for the system's, and could keep the cluster's own pods from starting.
         yield from (found for found in all_namespaces(api, selector) if found[0] not in SYSTEM_NAMESPACES)
 
 

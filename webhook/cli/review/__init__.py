@@ -23,7 +23,7 @@ from webhook.cli.review.output import Output, print_results
 from webhook.cli.review.progress import progress_bar
 from webhook.cli.review.reviewer import Reviewer
 from webhook.cli.review.totals import Totals
-from webhook.projects import DOMAIN_LABEL, PROJECT_LABEL
+from webhook.projects import labels_saying
 from webhook.sources.cluster import PAGE
 
 FailOn = Literal["denied", "changed", "warning"]
@@ -96,9 +96,7 @@ def review(
 
     Exit status: 0 fine, 1 --fail-on met, 2 unusable input, policy or usage.
     """
-    labels = namespace_labels | {
-        key: value for key, value in ((PROJECT_LABEL, project), (DOMAIN_LABEL, domain)) if value is not None
-    }
+    labels = namespace_labels | labels_saying(project, domain)
     rule = project_rule(namespace_template, domains)
     if cluster and files:
         raise click.UsageError("--cluster takes no files: review them by themselves.")

@@ -10,12 +10,9 @@ from webhook.cli.review.totals import Totals
 from webhook.documents import Document, UnusableInput, read_documents
 from webhook.manifests import Reviewable, reviewable
 from webhook.policy import PolicySet
-from webhook.projects import ProjectRule
+from webhook.projects import SYSTEM_NAMESPACES, ProjectRule
 from webhook.resources import InvalidPod
 from webhook.snapshot import Snapshot
-
-# What every registration leaves out, by the name of the namespace: the webhook is never asked about these.
-UNASKED_NAMESPACES = ("kube-system", "kube-public", "kube-node-lease")
 
 
 class Reviewer:
@@ -78,6 +75,6 @@ class Reviewer:
 
     def _decided(self, item: Reviewable) -> Reviewed:
         scope = self._snapshot.scope(item.namespace)
-        if item.review is None or (item.is_stored and item.namespace in UNASKED_NAMESPACES):
+        if item.review is None or (item.is_stored and item.namespace in SYSTEM_NAMESPACES):
             return Reviewed(item, scope)
         return Reviewed(item, scope, self._snapshot.decide(item.review))
