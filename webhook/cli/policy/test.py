@@ -9,11 +9,11 @@ from typing import Literal
 
 import click
 from click.core import ParameterSource
-from rich.console import Console
 from rich.text import Text
 
 from webhook.cli.options import counted, policy_option, project_options, project_rule
 from webhook.cli.policy.junit import Failure, TestCase, TestSuite, junit_xml
+from webhook.cli.terminal import Color, color_option, console
 from webhook.policy import PolicySet
 from webhook.policy_document import InvalidPolicies, PolicyError
 from webhook.policy_tests import Mismatch, mismatches
@@ -21,8 +21,6 @@ from webhook.projects import ProjectRule
 from webhook.resources import InvalidPod
 from webhook.sources.policy_files import load_policies
 from webhook.sources.policy_test_files import PolicyTest, load_policy_tests
-
-Color = Literal["auto", "always", "never"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +38,7 @@ class Result:
 @project_options
 @click.option("-k", "--filter", "part", default="", metavar="TEXT", help="Only tests that have it in their name.")
 @click.option("-o", "--output", type=click.Choice(["text", "junit"]), default="text", show_default=True)
-@click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
+@color_option
 def test(
     files: tuple[Path, ...],
     policy_paths: tuple[Path, ...],
@@ -112,29 +110,24 @@ def _run(
 
 def _print(results: Sequence[Result], color: Color) -> None:
     """A line a test, what mismatches beneath it, and a summary."""
-    console = Console(
-        highlight=False,
-        soft_wrap=True,
-        force_terminal={"always": True, "never": False}.get(color),
-        no_color={"always": False, "never": True}.get(color),
-    )
+    terminal = console(color)
     for result in results:
         test = result.test
         if not result.mismatches:
-            console.print(Text("passed", style="green"), Text(test.name))
+            terminal.print(Text("passed", style="green"), Text(test.name))
             continue
-        console.print(Text("FAILED", style="bold red"), Text(test.name, style="bold"))
-        console.print(Text(f"  {test.file}:{test.line}", style="dim"))
+        terminal.print(Text("FAILED", style="bold red"), Text(test.name, style="bold"))
+        terminal.print(Text(f"  {test.file}:{test.line}", style="dim"))
         for mismatch in result.mismatches:
-            console.print(Text(f"  {mismatch.field}"))
-            console.print(Text(_beneath("expected", mismatch.expected), style="green"))
-            console.print(Text(_beneath("got", mismatch.got), style="red"), end="")
-            console.print(Text(f"  ({mismatch.why})" if mismatch.why else "", style="dim"))
+            terminal.print(Text(f"  {mismatch.field}"))
+            terminal.print(Text(_beneath("expected", mismatch.expected), style="green"))
+            terminal.print(Text(_beneath("got", mismatch.got), style="red"), end="")
+            terminal.print(Text(f"  ({mismatch.why})" if mismatch.why else "", style="dim"))
     failed = sum(bool(result.mismatches) for result in results)
     files = len({result.test.file for result in results})
     head = f"{counted(len(results), 'test')} in {counted(files, 'file')}: "
     words = f"{failed} failed, {len(results) - failed} passed" if failed else "all passed"
-    console.print(Text(head + words, style="bold red" if failed else "bold green"))
+    terminal.print(Text(head + words, style="bold red" if failed else "bold green"))
 
 
 def _beneath(word: str, text: str) -> str:

@@ -23,6 +23,7 @@ from webhook.cli.review.output import Output, print_results
 from webhook.cli.review.progress import progress_bar
 from webhook.cli.review.reviewer import Reviewer
 from webhook.cli.review.totals import Totals
+from webhook.cli.terminal import Color, color_option
 from webhook.projects import labels_saying
 from webhook.sources.cluster import PAGE
 
@@ -68,7 +69,7 @@ FailOn = Literal["denied", "changed", "warning"]
     show_default=True,
     help="Exit with 1 on this or anything worse (denied is worst).",
 )
-@click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
+@color_option
 def review(
     files: tuple[str, ...],
     policy_paths: tuple[Path, ...],
@@ -86,7 +87,7 @@ def review(
     summary: bool,
     ended: bool,
     fail_on: FailOn,
-    color: str,
+    color: Color,
 ) -> None:
     """Shows what the webhook would change in each FILE, or in what comes on standard input, or in a cluster.
 

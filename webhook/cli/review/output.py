@@ -14,6 +14,7 @@ from rich.text import Text
 from webhook.admission import patch_json
 from webhook.cli.review.reviewed import Reviewed
 from webhook.cli.review.totals import Totals, aligned
+from webhook.cli.terminal import Color, console
 from webhook.documents import Json
 from webhook.explain import Change, fit_warnings, warnings_of
 
@@ -22,11 +23,11 @@ Output = Literal["text", "diff", "json", "yaml", "patch", "response"]
 NOTE = "LimitRanges are not applied: a cluster's own may have changed the pod before."
 
 
-def print_results(results: Iterable[Reviewed], output: Output, *, totals: Totals | None, color: str) -> None:
+def print_results(results: Iterable[Reviewed], output: Output, *, totals: Totals | None, color: Color) -> None:
     """Writes the results; where there are totals, those of all results after them, or in text instead of them."""
     results = _with_bugs_told(results)
     if output == "text":
-        _print_text(results, _console(color), totals)
+        _print_text(results, console(color), totals)
     elif output == "json":
         _print_json(results, totals)
     else:
@@ -45,34 +46,25 @@ def _with_bugs_told(results: Iterable[Reviewed]) -> Iterator[Reviewed]:
         yield result
 
 
-def _console(color: str) -> Console:
-    return Console(
-        highlight=False,
-        soft_wrap=True,
-        force_terminal={"always": True, "never": False}.get(color),
-        no_color={"always": False, "never": True}.get(color),
-    )
-
-
-def _print_text(results: Iterable[Reviewed], console: Console, totals: Totals | None) -> None:
+def _print_text(results: Iterable[Reviewed], terminal: Console, totals: Totals | None) -> None:
     is_of_manifests = False
     for result in results:
         if totals is None:
-            _print_result(console, result)
+            _print_result(terminal, result)
         item = result.item
         is_of_manifests |= item.review is not None and not item.is_admission_review and not item.is_stored
     if totals is not None:
-        _print_totals(console, totals)
+        _print_totals(terminal, totals)
     if is_of_manifests:
         click.echo(NOTE, err=True)
 
 
-def _print_totals(console: Console, totals: Totals) -> None:
-    console.print(Text(totals.headline(), style="bold"))
+def _print_totals(terminal: Console, totals: Totals) -> None:
+    terminal.print(Text(totals.headline(), style="bold"))
     for table in totals.as_tables():
-        console.print()
+        terminal.print()
         for index, line in enumerate(aligned(table)):
-            console.print(Text(line, style="" if index else "dim"))
+            terminal.print(Text(line, style="" if index else "dim"))
 
 
 def _print_json(results: Iterable[Reviewed], totals: Totals | None) -> None:
@@ -124,25 +116,25 @@ def _yaml(document: Json) -> str:
 _STYLES = {"unchanged": "green", "changed": "yellow", "denied": "red", "skipped": "dim"}
 
 
-def _print_result(console: Console, result: Reviewed) -> None:
+def _print_result(terminal: Console, result: Reviewed) -> None:
     decision = result.decision
     would = "" if decision.is_enforced else f" (mode {decision.mode}: nothing is enforced)"
-    console.print(
+    terminal.print(
         Text(result.title, style="bold"), Text(f" {decision.outcome}{would}", style=_STYLES[decision.outcome]), sep=""
     )
     if decision.denial is not None:
-        console.print(Text(f"  {decision.denial.message}", style="red"))
+        terminal.print(Text(f"  {decision.denial.message}", style="red"))
     for index, line in enumerate(_table(decision.changes)):
-        console.print(Text(line, style="" if index else "dim"))
+        terminal.print(Text(line, style="" if index else "dim"))
     # What a change says already is no warning of its own here.
     said = fit_warnings(warnings_of(decision.changes, decision.mode))
     for warning in result.warnings:
         if warning not in said and not (decision.denial is not None and warning.startswith("would be denied: ")):
-            console.print(Text(f"  Warning: {warning}", style="yellow"))
+            terminal.print(Text(f"  Warning: {warning}", style="yellow"))
     for line in _diff(result):
         style = "green" if line.startswith("+") else "red" if line.startswith("-") else "dim"
-        console.print(Text(line.rstrip("\n"), style=style))
-    console.print()
+        terminal.print(Text(line.rstrip("\n"), style=style))
+    terminal.print()
 
 
 def _table(changes: Sequence[Change]) -> list[str]:
