@@ -12,6 +12,7 @@ from webhook.policy_document import path_text
 from webhook.projects import Scope
 from webhook.scheduling_rules import SchedulingSettings, merge_scheduling
 from webhook.setting import Origin, Setting
+from webhook.text_table import aligned
 from webhook.tolerations import toleration_text
 
 
@@ -62,9 +63,9 @@ class EffectiveReport:
         scope = self.scope
         words = f"project {scope.project or 'none'}, domain {scope.domain or 'none'} (policy set {self.hash})"
         head = [f"namespace {scope.namespace}: {words}", ""]
-        lines = head + _table([("FIELD", "VALUE", "POLICY", "SCOPE", "WHERE"), *(row.cells() for row in self.rows)])
+        lines = head + aligned([("FIELD", "VALUE", "POLICY", "SCOPE", "WHERE"), *(row.cells() for row in self.rows)])
         for words, rows in self.selected:
-            lines += ["", f"pods with {words}:"] + (_table([row.cells() for row in rows]) or ["nothing is lower"])
+            lines += ["", f"pods with {words}:"] + (aligned([row.cells() for row in rows]) or ["nothing is lower"])
         return "\n".join(lines)
 
 
@@ -76,11 +77,6 @@ def _place(row: Row) -> tuple[int, str]:
     """By name, but for scheduling, whose order counts."""
     part = row.field.partition(".")[0]
     return _ORDER.index(part), "" if part == "scheduling" else row.field
-
-
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def _rows(policy: EffectivePolicy) -> Iterator[Row]:

@@ -10,11 +10,13 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import jsonpatch
 import msgspec
 from msgspec.structs import replace
 
-from webhook.admission import decode
+from webhook.admission import decode, patch_json
 from webhook.documents import Document, Json, UnusableInput, decoded, read_documents
+from webhook.patch import Operation
 from webhook.pod import Container, Metadata, Pod
 from webhook.review import DAEMON_SET_CONTROLLER, MIRROR_ANNOTATION, NODES_GROUP, Review, UserInfo
 
@@ -77,6 +79,11 @@ class Reviewable:
         if self.is_admission_review:
             return _at(self.document, self.template)
         return _pod(self.source, self.document, self.template, self.namespace)
+
+    def patched_pod(self, operations: tuple[Operation, ...]) -> Json:
+        """The pod with a patch applied, as the API server applies it."""
+        pod: Json = jsonpatch.JsonPatch(patch_json(operations)).apply(self.pod)
+        return pod
 
     def with_pod(self, pod: Json) -> Json:
         """The whole object with its pod replaced; of an AdmissionReview the pod itself.

@@ -4,9 +4,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jsonpatch
-
-from webhook.admission import patch_json
 from webhook.decision import Decision
 from webhook.documents import Json
 from webhook.explain import Change
@@ -53,7 +50,7 @@ def mismatches(
     decision = snapshot.decide(review)
     after = None
     if review.pod is not None and not (decision.denial is not None and decision.is_enforced):
-        after = jsonpatch.JsonPatch(patch_json(decision.operations)).apply(pod.pod)
+        after = pod.patched_pod(decision.operations)
     aliases = policies.effective(snapshot.scope(pod.namespace)).aliases
     return [*_decision_mismatches(decision, expected), *_pod_mismatches(_Outcome(decision, after, aliases), expected)]
 

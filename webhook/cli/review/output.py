@@ -13,13 +13,15 @@ from rich.text import Text
 
 from webhook.admission import patch_json
 from webhook.cli.review.reviewed import Reviewed
-from webhook.cli.review.totals import Totals, aligned
+from webhook.cli.review.totals import Totals
 from webhook.cli.terminal import Color, console
 from webhook.documents import Json
 from webhook.explain import Change, fit_warnings, warnings_of
+from webhook.text_table import aligned
 
 Output = Literal["text", "diff", "json", "yaml", "patch", "response"]
 
+MARGIN = "  "
 NOTE = "LimitRanges are not applied: a cluster's own may have changed the pod before."
 
 
@@ -63,7 +65,7 @@ def _print_totals(terminal: Console, totals: Totals) -> None:
     terminal.print(Text(totals.headline(), style="bold"))
     for table in totals.as_tables():
         terminal.print()
-        for index, line in enumerate(aligned(table)):
+        for index, line in enumerate(aligned(table, margin=MARGIN)):
             terminal.print(Text(line, style="" if index else "dim"))
 
 
@@ -139,7 +141,7 @@ def _print_result(terminal: Console, result: Reviewed) -> None:
 
 def _table(changes: Sequence[Change]) -> list[str]:
     head = [("CONTAINER", "RESOURCE", "FIELD", "FROM", "TO", "REASON", "POLICY")] if changes else []
-    return aligned([*head, *map(_cells, changes)])
+    return aligned([*head, *map(_cells, changes)], margin=MARGIN)
 
 
 def _cells(change: Change) -> tuple[str, ...]:

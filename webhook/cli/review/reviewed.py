@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass
 
-import jsonpatch
-
-from webhook.admission import encode, patch_json
+from webhook.admission import encode
 from webhook.decision import SKIPPED, Decision
 from webhook.documents import Json
 from webhook.manifests import Reviewable
@@ -40,8 +38,7 @@ class Reviewed:
 
     def patched_pod(self) -> Json:
         """The pod with the patch applied, as the API server applies it."""
-        pod: Json = jsonpatch.JsonPatch(patch_json(self.decision.operations)).apply(self.item.pod)
-        return pod
+        return self.item.patched_pod(self.decision.operations)
 
     def patched_object(self) -> Json:
         """The whole object after the review; of an AdmissionReview its pod."""

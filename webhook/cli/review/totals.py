@@ -1,7 +1,7 @@
 """What a policy set comes to for many pods: outcomes, changes, amounts, by project. Nothing is kept of one pod."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from webhook.cli.review.reviewed import Reviewed
@@ -122,15 +122,6 @@ class Totals:
         for resource, side in sorted(lowered.keys() | raised.keys(), key=lambda key: (key[0], key[1] == "limits")):
             amounts = (lowered[resource, side], raised[resource, side])
             yield (resource, side, *(_readable(resource, nanos) if nanos else "-" for nanos in amounts))
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines with two spaces before and between the columns; never cut, whatever the terminal's width.
-
-    A row of one cell is a remark that no column makes room for.
-    """
-    widths = [max(map(len, column)) for column in zip(*(row for row in rows if len(row) > 1), strict=True)]
-    return ["  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
 def _difference(change: Change) -> int:
