@@ -87,6 +87,8 @@ class AskedPlacement(msgspec.Struct, frozen=True, gc=False):
     errors: tuple[str, ...] = ()
 
 
+_PLACING = (ACCELERATOR, ACCELERATOR_PARTITION, SHARED_MEMORY, INTERRUPTIBLE)
+
 NOTHING_PLACED = AskedPlacement()
 _INTERRUPTIBLE = AskedPlacement(is_interruptible=True)
 
@@ -135,18 +137,12 @@ def asked_resources(pod: Pod, primary: str, aliases: Mapping[str, str]) -> Asked
     return Asked(reader.requests, reader.limits, tuple(reader.errors), tuple(reader.warnings))
 
 
-def asked_placement(pod: Pod, *, is_annotated: bool = True) -> AskedPlacement:
-    """What the pod's annotations ask of its node, and of `/dev/shm` (section 2).
-
-    `is_annotated`: False where the pod is known to have no annotation of ours.
-    """
-    if not is_annotated:
-        return _INTERRUPTIBLE if pod.labels.get(FLYTE_INTERRUPTIBLE) == "true" else NOTHING_PLACED
+def asked_placement(pod: Pod) -> AskedPlacement:
+    """What the pod's annotations ask of its node, and of `/dev/shm` (section 2)."""
     annotations = pod.annotations
-    accelerator, partition = annotations.get(ACCELERATOR), annotations.get(ACCELERATOR_PARTITION)
-    shared_memory, interruptible = annotations.get(SHARED_MEMORY), annotations.get(INTERRUPTIBLE)
-    if accelerator is partition is shared_memory is interruptible is None:
+    if annotations.keys().isdisjoint(_PLACING):
         return _INTERRUPTIBLE if pod.labels.get(FLYTE_INTERRUPTIBLE) == "true" else NOTHING_PLACED
+    shared_memory, interruptible = annotations.get(SHARED_MEMORY), annotations.get(INTERRUPTIBLE)
     errors: list[str] = []
     is_interruptible = pod.labels.get(FLYTE_INTERRUPTIBLE) == "true"
     if interruptible is not None:
@@ -154,8 +150,8 @@ def asked_placement(pod: Pod, *, is_annotated: bool = True) -> AskedPlacement:
         if interruptible not in ("true", "false"):
             errors.append(f'annotation {INTERRUPTIBLE}: "{interruptible[:80]}" is not accepted: use true or false')
     return AskedPlacement(
-        accelerator,
-        partition,
+        annotations.get(ACCELERATOR),
+        annotations.get(ACCELERATOR_PARTITION),
         None if shared_memory is None else _shared_memory(shared_memory, errors),
         is_interruptible,
         tuple(errors),

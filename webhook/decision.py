@@ -190,8 +190,7 @@ def _decide_creation(review: Review, pod: Pod, case: Case) -> _Ruling:
 
 def _decide_placement(pod: Pod, ruling: _Ruling, annotated: Asked) -> None:
     """Section 6. A DaemonSet's pods have none of it: the controller would make them anew, forever (G8)."""
-    asked = asked_placement(pod, is_annotated=annotated is not NOTHING_ASKED)
-    case = ruling.case
+    asked, case = asked_placement(pod), ruling.case
     if asked.errors:
         case.refusals += [Refusal("annotation", text) for text in asked.errors]
     placement = ruling.placement = decide_placement(pod, ruling.containers, asked, case, annotated)

@@ -99,16 +99,15 @@ class Placement:
         """The value that the node selector has for a label."""
         return self._given_selector.get(key, self.node_selector.get(key))
 
-    def select(self, key: str, value: str, cause: Cause) -> None:
-        """Adds a label to the node selector, which must not have it yet."""
-        self._warn_if_excluded(NodeRequirement(key, "In", (value,)), f"{key}={value}", cause)
+    def select(self, key: str, value: str, cause: Cause, *, gives_way: bool) -> None:
+        """Adds a label that the node selector does not have yet; where no node would fit then, it may give way."""
+        text = f"{key}={value}"
+        if _excluded(NodeRequirement(key, "In", (value,)), self._known_requirements(key)):
+            if gives_way:
+                return
+            self._warn_that_no_node_fits(text, cause)
         self.node_selector[key] = value
-        self.additions.append(Addition("nodeSelector", f"{key}={value}", cause))
-
-    def excludes(self, wanted: NodeRequirement) -> bool:
-        """Whether no node meets it together with what is required of nodes so far."""
-        known = self._known_requirements(wanted.key).values()
-        return all(any(excludes(each, wanted) for each in given) for given in known)
+        self.additions.append(Addition("nodeSelector", text, cause))
 
     def require(self, wanted: NodeRequirement, cause: Cause) -> None:
         """Adds a requirement to every term that fits any node at all, unless it is implied there (G3)."""
@@ -117,14 +116,14 @@ class Placement:
         if not missing:
             return
         text = requirement_text(wanted)
-        self._warn_if_excluded(wanted, text, cause)
+        if _excluded(wanted, known):
+            self._warn_that_no_node_fits(text, cause)
         for index in missing:
             self.requirements.setdefault(index, []).append(wanted)
         self.additions.append(Addition("nodeAffinity", text, cause))
 
-    def _warn_if_excluded(self, wanted: NodeRequirement, text: str, cause: Cause) -> None:
-        if self.excludes(wanted):
-            self.warnings.append(f"pod: no node fits: another requirement excludes {text}, added {cause}")
+    def _warn_that_no_node_fits(self, text: str, cause: Cause) -> None:
+        self.warnings.append(f"pod: no node fits: another requirement excludes {text}, added {cause}")
 
     def _known_requirements(self, key: str) -> dict[int, list[NodeRequirement]]:
         """What each term that fits any node asks of a label so far, the node selector included."""
@@ -141,6 +140,11 @@ class Placement:
             index: [*by_selector, *expressions, *self.requirements.get(index, ())]
             for index, expressions in given.items()
         }
+
+
+def _excluded(wanted: NodeRequirement, known: Mapping[int, Sequence[NodeRequirement]]) -> bool:
+    """Whether no node meets it together with what each term asks for."""
+    return all(any(excludes(each, wanted) for each in given) for given in known.values())
 
 
 def decide_placement(
@@ -168,6 +172,7 @@ def decide_placement(
             _require_allowed(placement, rule.device, rule.device.allowed, resource)
     _place_interruptible(placement, asked.is_interruptible, rules, case)
     _place(placement, rules.defaults, "scheduling-default", "", case)
+    # The usual task with a device tolerates its own taint and nothing else; only others are judged.
     suspects = [each for each in suspects if not any(each.key in rule.placing.taints for rule, _ in called_for)]
     if suspects:
         named = annotated.resources | _named_resources(containers)
@@ -220,8 +225,7 @@ def _place(placement: Placement, placing: Placing, rule: Rule, resource: str, ca
         given, cause = placement.selected(key), Cause(rule, resource, setting.origin)
         is_default = rule == "scheduling-default"
         if given is None:
-            if not (is_default and placement.excludes(NodeRequirement(key, "In", (setting.value,)))):
-                placement.select(key, setting.value, cause)
+            placement.select(key, setting.value, cause, gives_way=is_default)
         elif given != setting.value and not is_default:
             text = f'pod: nodeSelector {key}: "{given}" is set and "{setting.value}" is required {cause}'
             case.refusals.append(Refusal("node-selector", text, setting.origin))
@@ -343,8 +347,8 @@ def _judge_reserved(
     Free for this pod is what any rule tolerates for it, and the taint of the name of a resource that it names:
     ExtendedResourceToleration adds a toleration of that (G7).
     """
-    shared = [*placement.wanted_tolerations]
-    shared += [each for name in named for rule in rules.of[name] for each in rule.placing.tolerations.value]
+    of_named = [each for name in named for rule in rules.of[name] for each in rule.placing.tolerations.value]
+    shared = [*placement.wanted_tolerations, *of_named]
     free_keys = named | {each.key for each in shared}
     free = [each for each in shared if tolerates_every_key(each)]
     suspects = [suspect for suspect in suspects if not any(covers(each, suspect) for each in shared)]
