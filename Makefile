@@ -34,8 +34,8 @@ lint: setup
 unit: setup
 	$(BIN)/pytest -q tests/unit
 
-test: lint  ## All tests; the first run builds kube-apiserver and etcd, about a quarter of an hour
-	$(BIN)/pytest -q tests/unit tests/e2e
+test: lint  ## All tests; the first run builds kube-apiserver, Helm and others, about twenty minutes
+	$(BIN)/pytest -q tests
 
 e2e: setup  ## Only the tests against a real kube-apiserver
 	$(BIN)/pytest -q tests/e2e

@@ -17,9 +17,10 @@ from typing import Any
 from benchmarks.measure import table
 from benchmarks.servers import HERE, Bench
 from tests.e2e.cluster import Cluster, connected
-from tests.e2e.control_plane import build, control_plane
+from tests.e2e.control_plane import control_plane
 from tests.e2e.registration import register, registered_for
 from tests.e2e.service import make_certificates, serving
+from tests.programs import build
 
 WARM_UP = 50
 REVIEWS = {"no operations": "task-no-operations", "six operations": "task-six-operations"}

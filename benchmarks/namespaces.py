@@ -21,7 +21,8 @@ from kubernetes import client
 from benchmarks.measure import SAMPLES, Round, measure, ratio, table
 from benchmarks.servers import EXAMPLE_POLICIES, Bench, Server, generator_core
 from tests.e2e.cluster import connected
-from tests.e2e.control_plane import ControlPlane, build, control_plane
+from tests.e2e.control_plane import ControlPlane, control_plane
+from tests.programs import build
 from tests.unit.namespace_server import DOMAIN, PROJECT, namespace_server
 
 CREATED_AT_ONCE = 20

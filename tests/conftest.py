@@ -1,10 +1,14 @@
-"""What all tests share: in CI nothing is skipped, and properties are tried on the same examples every time."""
+"""What all tests share: CI skips nothing and tries the same examples every time; programs are real ones."""
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.programs import CHART_TOOLS, CONTROL_PLANE, build
 
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
 
@@ -35,3 +39,25 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     report = yield
     _refuse_skip(report)
     return report
+
+
+# What the tests of a folder run.
+NEEDED = {"chart": CHART_TOOLS, "e2e": (*CONTROL_PLANE, *CHART_TOOLS)}
+PROGRAMS = pytest.StashKey[Mapping[str, str]]()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Builds what is missing before the first test starts: it takes longer than any test may."""
+    here = Path(__file__).parent
+    folders = {item.path.relative_to(here).parts[0] for item in session.items if item.path.is_relative_to(here)}
+    names = {name for folder in folders for name in NEEDED.get(folder, ())}
+    if names and not session.config.option.collectonly:
+        capture = session.config.pluginmanager.getplugin("capturemanager")
+        with capture.global_and_fixture_disabled() if capture else nullcontext():
+            session.config.stash[PROGRAMS] = build(sorted(names))
+
+
+@pytest.fixture(scope="session")
+def programs(pytestconfig: pytest.Config) -> Mapping[str, str]:
+    """The path of each program that is needed."""
+    return pytestconfig.stash[PROGRAMS]

@@ -1,13 +1,11 @@
 """One control plane and one webhook for the whole session; a namespace of its own for each test."""
 
-from collections.abc import Iterator
-from contextlib import nullcontext
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 
 import pytest
 
 from tests.e2e.cluster import Cluster, connected
-from tests.e2e.control_plane import ControlPlane, Programs, build, control_plane
+from tests.e2e.control_plane import ControlPlane, control_plane
 from tests.e2e.nodes import create_nodes
 from tests.e2e.pods import LIMITS, pod
 from tests.e2e.registration import MUTATING, register
@@ -17,21 +15,10 @@ from tests.e2e.service import Certificates, Service, make_certificates, serving
 BUGS = {"task_resources_invalid_results_total", "task_resources_panics_total"}
 REJECTIONS = "apiserver_admission_webhook_rejection_count{"
 
-PROGRAMS = pytest.StashKey[Programs]()
-HERE = Path(__file__).parent
-
-
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Builds what is missing before the first test starts: it takes longer than any test may."""
-    if any(HERE in item.path.parents for item in session.items) and not session.config.option.collectonly:
-        capture = session.config.pluginmanager.getplugin("capturemanager")
-        with capture.global_and_fixture_disabled() if capture else nullcontext():
-            session.config.stash[PROGRAMS] = build()
-
 
 @pytest.fixture(scope="session")
-def plane(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[ControlPlane]:
-    with control_plane(pytestconfig.stash[PROGRAMS], tmp_path_factory.mktemp("control-plane")) as plane:
+def plane(tmp_path_factory: pytest.TempPathFactory, programs: Mapping[str, str]) -> Iterator[ControlPlane]:
+    with control_plane(programs, tmp_path_factory.mktemp("control-plane")) as plane:
         yield plane
 
 

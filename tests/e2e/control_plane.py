@@ -9,9 +9,8 @@ import json
 import os
 import ssl
 import subprocess
-import sys
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,8 +24,6 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.e2e.processes import free_ports, is_listening, running
 
 Json = dict[str, Any]
-
-BUILD = Path(__file__).parents[2] / "tools" / "kubernetes" / "build.py"
 
 NODE = "node-1"
 
@@ -57,21 +54,10 @@ AUDIT_POLICY: Json = {
 
 
 @dataclass(frozen=True)
-class Programs:
-    """Where the programs of Kubernetes are: KUBEBUILDER_ASSETS first, then what tools/kubernetes/build.py made."""
-
-    built: Path
-
-    def __getitem__(self, name: str) -> str:
-        chosen = Path(os.environ.get("KUBEBUILDER_ASSETS") or self.built) / name
-        return str(chosen if chosen.exists() else self.built / name)
-
-
-@dataclass(frozen=True)
 class ControlPlane:
     """A running control plane: where it answers, and what speaks to it."""
 
-    programs: Programs
+    programs: Mapping[str, str]
     folder: Path
     url: str
     etcd_url: str
@@ -121,16 +107,8 @@ class ControlPlane:
         return [event for event in events if event["objectRef"].get("namespace") == namespace]
 
 
-def build() -> Programs:
-    """The programs, built from source where they are not there yet."""
-    built = subprocess.run([sys.executable, str(BUILD)], stdout=subprocess.PIPE, text=True, check=False)
-    if built.returncode:
-        raise RuntimeError(f"{BUILD.name} ended with {built.returncode}")
-    return Programs(Path(built.stdout.strip()))
-
-
 @contextmanager
-def control_plane(programs: Programs, folder: Path) -> Iterator[ControlPlane]:
+def control_plane(programs: Mapping[str, str], folder: Path) -> Iterator[ControlPlane]:
     """A control plane that is ready for requests; ended at the end."""
     port, etcd_port = free_ports(2)
     plane = ControlPlane(programs, folder, f"https://127.0.0.1:{port}", f"http://127.0.0.1:{etcd_port}")
