@@ -9,7 +9,7 @@ import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Literal
 
@@ -21,12 +21,12 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from webhook.admission import InvalidReview, decode, encode
-from webhook.decision import Endpoint
+from webhook.decision import Decision, Endpoint
 from webhook.effective_report import EffectiveReport
 from webhook.logs import ReviewLog
 from webhook.metrics import Metrics
-from webhook.policy import PolicySet
 from webhook.resources import InvalidPod
+from webhook.review import Review
 from webhook.snapshot import Snapshot, UnknownNamespace
 
 logger = logging.getLogger(__name__)
@@ -96,19 +96,16 @@ async def _nobody_to_ask(namespace: str) -> str | None:
 
 @dataclass(slots=True)
 class Reviews:
-    """Answers reviews by the snapshot that is in force; swapping `snapshot` swaps all of it at once."""
+    """Answers reviews by the snapshot that is in force; swapping `snapshot` swaps all of it at once.
+
+    What one of `also_accepted` allows, `/validate` allows, too: around a change the pod may have been bounded by it.
+    """
 
     snapshot: Snapshot
     metrics: Metrics
     log: ReviewLog
     look_up: LookUp = _nobody_to_ask
-
-    def use(self, policies: PolicySet) -> Snapshot:
-        """Decides by these policies from the next review on; returns the snapshot that was in force until now."""
-        before = self.snapshot
-        self.snapshot = replace(before, policies=policies)
-        self.metrics.set_policy(policies.hash, time.time())
-        return before
+    also_accepted: tuple[Snapshot, ...] = ()
 
     def answer(self, endpoint: Endpoint, body: bytes) -> Answer:
         """The answer to a whole body. Raises UnknownNamespace, and nothing else: then look it up and ask again (P7)."""
@@ -117,7 +114,7 @@ class Reviews:
         try:
             review = decode(body)
             uid = review.uid
-            decision = self.snapshot.decide(review, endpoint)
+            decision = self._decide(review, endpoint)
             encoded = encode(review, decision)
             seconds = time.perf_counter() - started
             project = self.snapshot.project(review.namespace) if self.metrics.by_project else None
@@ -137,6 +134,20 @@ class Reviews:
             logger.exception("review %s failed, please report it", uid, extra={"uid": uid})
             return Answer(500, f"internal error while reviewing {uid}\n".encode())
         return Answer(200, encoded)
+
+    def _decide(self, review: Review, endpoint: Endpoint) -> Decision:
+        decision = self.snapshot.decide(review, endpoint)
+        if endpoint == "validate" and decision.refuses:
+            for snapshot in self.also_accepted:
+                other = snapshot.decide(review, endpoint)
+                if not other.refuses:
+                    return other
+        return decision
+
+    def forget(self, namespace: str) -> None:
+        """Decides anew what a namespace's labels come to, as they have changed."""
+        for snapshot in (self.snapshot, *self.also_accepted):
+            snapshot.forget(namespace)
 
     def refused(self, status: int, text: str, uid: str = "") -> Answer:
         """The answer to a request that nothing is decided about, counted and logged."""

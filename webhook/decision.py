@@ -87,6 +87,11 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     def is_enforced(self) -> bool:
         return self.mode == "Enforce"
 
+    @property
+    def refuses(self) -> bool:
+        """Whether the pod is denied, and not only said to be."""
+        return self.denial is not None and self.is_enforced
+
 
 SKIPPED = Decision("skipped")
 

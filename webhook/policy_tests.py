@@ -49,7 +49,7 @@ def mismatches(
     assert review is not None
     decision = snapshot.decide(review)
     after = None
-    if review.pod is not None and not (decision.denial is not None and decision.is_enforced):
+    if review.pod is not None and not decision.refuses:
         after = pod.patched_pod(decision.operations)
     aliases = policies.effective(snapshot.scope(pod.namespace)).aliases
     return [*_decision_mismatches(decision, expected), *_pod_mismatches(_Outcome(decision, after, aliases), expected)]

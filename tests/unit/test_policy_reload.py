@@ -24,6 +24,7 @@ from webhook.app import Checks, Reviews
 from webhook.logs import ReviewLog
 from webhook.metrics import Metrics
 from webhook.projects import ProjectRule
+from webhook.rollout import Rollout
 from webhook.snapshot import Snapshot
 from webhook.sources.policy_files import InvalidPolicies, load_policies
 from webhook.sources.policy_process import ReadingFailed, main, policies_from, start_reading
@@ -52,7 +53,8 @@ class Reloading:
         snapshot = Snapshot(load_policies(paths), ProjectRule(), LABELS, knows_all=False)
         self.reviews = Reviews(snapshot, Metrics(), ReviewLog(io.BytesIO(), "json", "info"))
         count = self.reviews.metrics.count_reload
-        self.reload = PolicyReload(paths, seen, snapshot.policies.hash, self.reviews.use, count, retry_seconds=0)
+        use = Rollout(self.reviews, 0).use
+        self.reload = PolicyReload(paths, seen, snapshot.policies.hash, use, count, retry_seconds=0)
 
     @property
     def maxima(self) -> dict[str, str]:
@@ -275,7 +277,7 @@ def test_a_bad_change_leaves_the_last_good_set_and_says_why_until_it_is_mended(
         until(lambda: watched.reload.note() is None)
     logged = [record.message for record in caplog.records]
     assert [refused in line and reason in line for line in logged] == [True, False]
-    assert f"policy set {watched.reviews.snapshot.policies.hash} is in force: 1 policies" in logged[1]
+    assert f"policy set {watched.reviews.snapshot.policies.hash}: 1 policies, read in" in logged[1]
 
 
 def test_all_errors_of_a_bad_change_are_logged_once_and_one_is_shown(

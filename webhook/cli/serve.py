@@ -17,6 +17,7 @@ from webhook.certificates import InvalidCertificateFiles, ensure_certificates
 from webhook.cli.options import policies_or_exit, policy_option, project_options, project_rule
 from webhook.logs import LogFormat, LogLevel, ReviewLog, configure_logging
 from webhook.metrics import Metrics, NamespaceCounts
+from webhook.rollout import Rollout
 from webhook.server import ConnectionLimits, Served, addresses, listen, run
 from webhook.snapshot import Snapshot
 from webhook.sources.cluster import UnreachableCluster, connect, has_service_account
@@ -68,6 +69,12 @@ GARBAGE_THRESHOLD = 50_000
 )
 @click.option("--connection-max-requests", type=click.IntRange(1), default=1000)
 @click.option("--connection-max-age-seconds", type=click.FloatRange(1), default=300.0)
+@click.option(
+    "--policy-rollout-seconds",
+    type=click.FloatRange(0, 3600),
+    default=0.0,
+    help="When a changed policy is in force: how far apart replicas may see it.",
+)
 @click.option("--metrics-by-project", is_flag=True, help="Label changes, capacity and denials with the project, too.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
 @click.option("--log-format", type=click.Choice(["json", "text"]), help="[default: json; with --dev text]")
@@ -93,6 +100,7 @@ def serve(
     keep_alive_seconds: int,
     connection_max_requests: int,
     connection_max_age_seconds: float,
+    policy_rollout_seconds: float,
     metrics_by_project: bool,
     log_level: LogLevel,
     log_format: LogFormat | None,
@@ -129,7 +137,8 @@ def serve(
     metrics.set_policy(policy_hash, time.time())
     metrics.set_certificate("serving", pair.not_after.timestamp())
     load = Load(max_in_flight)
-    reload = PolicyReload(policy_paths, files, policy_hash, reviews.use, metrics.count_reload)
+    rollout = Rollout(reviews, policy_rollout_seconds)
+    reload = PolicyReload(policy_paths, files, policy_hash, rollout.use, metrics.count_reload)
     review_socket = _listening("--port", host, port)
     management_socket = _listening("--management-port", management_host or host, management_port)
     cluster_namespaces = _follow(api, namespace_labels, reviews) if api is not None else None
@@ -139,7 +148,7 @@ def serve(
         review_app(reviews, load),
         review_socket,
         pair.context,
-        management_app(reviews, load, _checks(load, pair, reload, cluster_namespaces)),
+        management_app(reviews, load, _checks(load, pair, reload, rollout, cluster_namespaces)),
         management_socket,
         ConnectionLimits(connection_max_requests, connection_max_age_seconds, keep_alive_seconds),
         [reload.run] if cluster_namespaces is None else [reload.run, cluster_namespaces.run],
@@ -182,11 +191,7 @@ def _cluster() -> NamespaceApi:
 def _follow(api: NamespaceApi, labels: dict[str, Mapping[str, str]], reviews: Reviews) -> ClusterNamespaces:
     """Keeps the labels that the snapshot in force reads, whichever it is, up to date once it runs."""
     reviews.metrics.namespaces = counts = NamespaceCounts()
-
-    def forget(name: str) -> None:
-        reviews.snapshot.forget(name)  # of the one that is in force then
-
-    namespaces = ClusterNamespaces(api, labels, forget, counts)
+    namespaces = ClusterNamespaces(api, labels, reviews.forget, counts)
     reviews.look_up = namespaces.look_up
     return namespaces
 
@@ -218,12 +223,14 @@ def _listening(option: str, host: str, port: int) -> socket.socket:
         raise click.ClickException(f"{option} {port}: cannot listen on {host}: {reason}") from error
 
 
-def _checks(load: Load, pair: ServingPair, reload: PolicyReload, namespaces: ClusterNamespaces | None) -> Checks:
+def _checks(
+    load: Load, pair: ServingPair, reload: PolicyReload, rollout: Rollout, namespaces: ClusterNamespaces | None
+) -> Checks:
     checks: dict[str, Check] = {
         "serving": lambda: None if load.state == "serving" else f"the webhook is {load.state}",
         "certificate": lambda: pair.why_invalid(datetime.now(UTC)),
     }
-    notes: dict[str, Check] = {"policies": reload.note}
+    notes: dict[str, Check] = {"policies": lambda: reload.note() or rollout.note()}
     if namespaces is not None:
         checks["namespaces"] = namespaces.why_not_ready
         notes["namespaces"] = namespaces.why_stale

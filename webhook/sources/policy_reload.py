@@ -16,9 +16,8 @@ from typing import Literal
 
 from webhook.policy import PolicySet
 from webhook.policy_document import InvalidPolicies
-from webhook.snapshot import Snapshot
 from webhook.sources.policy_files import policy_files
-from webhook.sources.policy_process import ReadingFailed, let_go, policies_from, start_reading
+from webhook.sources.policy_process import ReadingFailed, policies_from, start_reading
 
 logger = logging.getLogger(__name__)
 
@@ -71,8 +70,7 @@ class PolicyReload:
     """Keeps policies as their files are; a change with anything wrong in it is refused whole, the last good set stays.
 
     `seen` is the signature that the files had before the set with that hash was read from them: no change is missed.
-    `use` puts a set in force and returns the snapshot that was; `count` counts what came of a change. Both are called
-    in the event loop.
+    `use` brings a set into force; `count` counts what came of a change. Both are called in the event loop.
     """
 
     def __init__(
@@ -80,7 +78,7 @@ class PolicyReload:
         paths: Sequence[Path],
         seen: Signature,
         policy_hash: str,
-        use: Callable[[PolicySet], Snapshot],
+        use: Callable[[PolicySet], None],
         count: Callable[[Literal["success", "failure"]], None],
         *,
         retry_seconds: float = RETRY_SECONDS,
@@ -134,7 +132,7 @@ class PolicyReload:
         self._seen = looked
         self._retry_at = clock() + self._retry_seconds if isinstance(outcome, ReadingFailed) else math.inf
         if isinstance(outcome, PolicySet):
-            await self._accept(outcome, clock() - started)
+            self._accept(outcome, clock() - started)
         else:
             self._refuse(outcome)
 
@@ -150,13 +148,11 @@ class PolicyReload:
         finally:
             process.kill()  # where the server ends; a process that has ended is not concerned
 
-    async def _accept(self, policies: PolicySet, seconds: float) -> None:
-        before = [self._use(policies)]
+    def _accept(self, policies: PolicySet, seconds: float) -> None:
+        logger.info("policy set %s: %d policies, read in %.1f s", policies.hash, len(policies.documents), seconds)
+        self._use(policies)
         self._count("success")
         self._hash, self._refusal = policies.hash, None
-        number = len(policies.documents)
-        logger.info("policy set %s is in force: %d policies, read in %.1f s", policies.hash, number, seconds)
-        await asyncio.to_thread(let_go, before)
 
     def _refuse(self, error: InvalidPolicies | ReadingFailed) -> None:
         errors = tuple(str(error).splitlines())
