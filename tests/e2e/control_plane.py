@@ -42,6 +42,9 @@ SCHEDULER = "e2e-scheduler"
 
 RESTRICTED_NODES = ("NodeRestriction",)
 
+# The default from 1.36 on: pods' own level can be resized. The second is what the first needs.
+GATES = ("InPlacePodLevelResourcesVerticalScaling", "NodeDeclaredFeatures")
+
 AUDIT_POLICY: Json = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",
@@ -179,6 +182,7 @@ def _api_server(plane: ControlPlane, plugins: Sequence[str]) -> Iterator[None]:
         f"--enable-admission-plugins={','.join(plugins)}",
         "--disable-admission-plugins=ServiceAccount",  # its token controller is not run
         "--allow-privileged=true",
+        f"--feature-gates={','.join(f'{gate}=true' for gate in GATES)}",
         f"--audit-policy-file={audit_policy}",
         f"--audit-log-path={plane.audit_log}",
     ]
