@@ -1,22 +1,26 @@
-"""Writes the reference pages of docs/ from what they are about: the policy format, the command line, the metrics.
+"""Writes the reference pages from what they are about: policy format, command line, metrics, values of the chart.
 
 `python tools/pages.py` writes them; a test holds that they are up to date.
 """
 
 import inspect
+import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
+import yaml
 from pydantic import TypeAdapter
 
 from webhook import policy_document
 from webhook.cli.main import COMMANDS, main
 from webhook.metrics import Metrics, NamespaceCounts
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+CHART = ROOT / "charts" / "task-resource-webhook"
 MADE = "<!-- Made by tools/pages.py: change it there, or what it is about. -->\n\n"
 
 Json = dict[str, Any]
@@ -205,16 +209,58 @@ def metrics_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def chart_page() -> str:
+    """The chart's README: what is written by hand, then a table of its values."""
+    by_hand = (CHART / "README.md").read_text().partition(MADE)[0]
+    rows = [f"| `{'.'.join(path)}` | `{json.dumps(default)}` | {text} |" for path, default, text in chart_values()]
+    return f"{by_hand}{MADE}" + "\n".join(["| value | default | |", "|---|---|---|", *rows]) + "\n"
+
+
+def chart_schema() -> str:
+    """values.schema.json, whose descriptions are the texts of values.yaml."""
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    for path, _, text in chart_values():
+        *parents, name = path
+        properties = schema["properties"]
+        for parent in parents:
+            properties = properties[parent]["properties"]
+        properties[name] = {"description": text} | properties[name] | {"description": text}
+    return json.dumps(schema, indent=2) + "\n"
+
+
+def chart_values() -> Iterator[tuple[tuple[str, ...], Any, str]]:
+    """The path, default and text of each value that has a comment `# -- …` above it, and may not be without."""
+    text = (CHART / "values.yaml").read_text()
+    return _values(yaml.compose(text), text.splitlines(), ())
+
+
+def _values(
+    node: yaml.MappingNode, lines: Sequence[str], path: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], Any, str]]:
+    for key, value in node.value:
+        comment = re.search(r"# -- ((?:.|\n *# )*)\Z", "\n".join(lines[: key.start_mark.line]))
+        if comment:
+            yield (*path, key.value), _plain(value), re.sub(r"\n *# ", " ", comment[1])
+        else:
+            yield from _values(value, lines, (*path, key.value))
+
+
+def _plain(node: yaml.Node) -> Any:
+    return yaml.SafeLoader("").construct_document(node)
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
-    "policy-reference.md": policy_page,
-    "cli-reference.md": command_line_page,
-    "metrics.md": metrics_page,
+    "docs/policy-reference.md": policy_page,
+    "docs/cli-reference.md": command_line_page,
+    "docs/metrics.md": metrics_page,
+    "charts/task-resource-webhook/README.md": chart_page,
+    "charts/task-resource-webhook/values.schema.json": chart_schema,
 }
 
 
 def write(names: Sequence[str] = tuple(PAGES)) -> None:
     for name in names:
-        (DOCS / name).write_text(PAGES[name]())
+        (ROOT / name).write_text(PAGES[name]())
 
 
 if __name__ == "__main__":
