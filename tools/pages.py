@@ -235,8 +235,9 @@ def chart_values() -> Iterator[tuple[tuple[str, ...], Any, str]]:
 
 
 def _values(
-    node: yaml.MappingNode, lines: Sequence[str], path: tuple[str, ...]
+    node: yaml.Node | None, lines: Sequence[str], path: tuple[str, ...]
 ) -> Iterator[tuple[tuple[str, ...], Any, str]]:
+    assert isinstance(node, yaml.MappingNode), f"values.yaml: no comment `# --` above {'.'.join(path)}"
     for key, value in node.value:
         comment = re.search(r"# -- ((?:.|\n *# )*)\Z", "\n".join(lines[: key.start_mark.line]))
         if comment:

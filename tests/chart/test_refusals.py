@@ -94,7 +94,7 @@ def test_a_policy_file_needs_a_name_that_the_server_reads(chart: Chart, name: st
 
 def test_every_value_has_its_own_type(chart: Chart) -> None:
     """A list for each value that is none: all are refused at once, and each by its name."""
-    wrong = {".".join(path): [[]] for path, default, _ in chart_values()}
+    wrong: dict[str, Any] = {".".join(path): [[]] for path, default, _ in chart_values()}
     refusal = chart.refusal(wrong)
     assert [path for path in wrong if f"at '/{path.replace('.', '/')}" not in refusal] == []
 
