@@ -41,42 +41,47 @@ configMap: {name: {{ include "task-resource-webhook.fullname" . }}-ca-bundle, it
 {{- end -}}
 {{- end }}
 
-{{- /* The authority and the certificate that Helm makes, as YAML, base64: those that are there, unless they end soon.
-Helm cannot read a certificate, so annotations of the Secrets say when it ends and which names it has. `lookup` finds
-nothing in `helm template` and a dry run: then they are made anew each time. */}}
+{{- /* The authority and the certificate that Helm makes, as YAML: those that are there, unless they end soon. Helm cannot
+read a certificate, so annotations of the Secrets say when it ends and which names it has. `lookup` finds nothing in
+`helm template` and a dry run: then they are made anew each time. */}}
 {{- define "task-resource-webhook.certificateOfHelm" -}}
-{{- $namespace := include "task-resource-webhook.namespace" . -}}
 {{- $fullname := include "task-resource-webhook.fullname" . -}}
+{{- $namespace := include "task-resource-webhook.namespace" . -}}
 {{- $names := include "task-resource-webhook.subjectNames" . | fromYaml -}}
 {{- $days := int .Values.certificates.helm.durationDays -}}
-{{- $layout := "2006-01-02T15:04:05Z07:00" -}}
-{{- $end := dateInZone $layout (now | dateModify (printf "+%dh" (mul 24 $days))) "UTC" -}}
-{{- $due := dateInZone $layout (now | dateModify (printf "+%dh" (mul 24 (int .Values.certificates.helm.renewBeforeDays)))) "UTC" -}}
-{{- $oldCa := lookup "v1" "Secret" $namespace (printf "%s-ca" $fullname) | default dict -}}
-{{- $old := lookup "v1" "Secret" $namespace (printf "%s-tls" $fullname) | default dict -}}
-{{- $caAnnotations := dig "metadata" "annotations" dict $oldCa -}}
-{{- $annotations := dig "metadata" "annotations" dict $old -}}
+{{- $end := include "task-resource-webhook.inDays" $days -}}
+{{- $soon := include "task-resource-webhook.inDays" (int .Values.certificates.helm.renewBeforeDays) -}}
+
+{{- $secret := lookup "v1" "Secret" $namespace (printf "%s-ca" $fullname) | default dict -}}
+{{- $caEnd := dig "metadata" "annotations" "task-resources.io/not-after" "" $secret -}}
 {{- $ca := dict -}}
-{{- $caEnd := index $caAnnotations "task-resources.io/not-after" | default "" -}}
-{{- /* Times in one zone and one layout are in order where their text is. Whose end is not known was put there by hand. */}}
-{{- if and $oldCa (or (not $caEnd) (gt $caEnd $due)) -}}
-  {{- $ca = buildCustomCert (index $oldCa.data "ca.crt") (index $oldCa.data "ca.key") -}}
+{{- /* An authority without an end was put there by hand. */}}
+{{- if and $secret (or (not $caEnd) (gt $caEnd $soon)) -}}
+  {{- $ca = buildCustomCert (index $secret.data "ca.crt") (index $secret.data "ca.key") -}}
 {{- else -}}
-  {{- $key := $oldCa | empty | ternary (genPrivateKey "ecdsa") (dig "data" "ca.key" "" $oldCa | b64dec) -}}
+  {{- $key := dig "data" "ca.key" "" $secret | b64dec | default (genPrivateKey "ecdsa") -}}
   {{- $ca = genCAWithKey "task-resource-webhook" $days $key -}}
   {{- $caEnd = $end -}}
 {{- end -}}
-{{- $kept := and
-  (eq (dig "data" "ca.crt" "" $old) (b64enc $ca.Cert))
+
+{{- $secret = lookup "v1" "Secret" $namespace (printf "%s-tls" $fullname) | default dict -}}
+{{- $annotations := dig "metadata" "annotations" dict $secret -}}
+{{- $oldEnd := index $annotations "task-resources.io/not-after" | default "" -}}
+{{- $pair := dict -}}
+{{- if and
+  (eq (dig "data" "ca.crt" "" $secret) (b64enc $ca.Cert))
   (eq (index $annotations "task-resources.io/names" | default "") (toJson $names))
-  (gt (index $annotations "task-resources.io/not-after" | default "") $due)
+  (gt $oldEnd $soon)
 -}}
-{{- if $kept -}}
-  {{- dict "ca.crt" (b64enc $ca.Cert) "ca.key" (b64enc $ca.Key) "tls.crt" (index $old.data "tls.crt") "tls.key" (index $old.data "tls.key")
-    "caEnd" $caEnd "end" (index $annotations "task-resources.io/not-after") "names" (toJson $names) | toYaml -}}
+  {{- $pair = dict "Cert" (index $secret.data "tls.crt" | b64dec) "Key" (index $secret.data "tls.key" | b64dec) -}}
+  {{- $end = $oldEnd -}}
 {{- else -}}
-  {{- $made := genSignedCertWithKey $fullname $names.ip $names.dns $days $ca (genPrivateKey "ecdsa") -}}
-  {{- dict "ca.crt" (b64enc $ca.Cert) "ca.key" (b64enc $ca.Key) "tls.crt" (b64enc $made.Cert) "tls.key" (b64enc $made.Key)
-    "caEnd" $caEnd "end" $end "names" (toJson $names) | toYaml -}}
+  {{- $pair = genSignedCertWithKey $fullname $names.ip $names.dns $days $ca (genPrivateKey "ecdsa") -}}
 {{- end -}}
+{{ dict "ca" $ca.Cert "caKey" $ca.Key "caEnd" $caEnd "cert" $pair.Cert "key" $pair.Key "end" $end "names" (toJson $names) | toYaml }}
+{{- end }}
+
+{{- /* A time so many days from now. All are in one zone and one layout, so they are in order where their text is. */}}
+{{- define "task-resource-webhook.inDays" -}}
+{{ dateInZone "2006-01-02T15:04:05Z07:00" (now | dateModify (printf "+%dh" (mul 24 .))) "UTC" }}
 {{- end }}
