@@ -8,36 +8,30 @@
 {{ .Values.certificates.existingSecret | default (printf "%s-%s" (include "task-resource-webhook.fullname" .) $suffix) }}
 {{- end }}
 
-{{- /* The name by which the API server calls; of the Service in any case, for `helm test`. */}}
 {{- define "task-resource-webhook.serviceHost" -}}
 {{ include "task-resource-webhook.fullname" . }}.{{ include "task-resource-webhook.namespace" . }}.svc
 {{- end }}
 
-{{- /* The subject's alternative names, as YAML: dns and ip. */}}
-{{- define "task-resource-webhook.subjectNames" -}}
-{{- $dns := list (include "task-resource-webhook.serviceHost" .) -}}
-{{- $ip := list -}}
-{{- with .Values.webhooks.url -}}
-  {{- $host := (urlParse .).hostname -}}
-  {{- if or (contains ":" $host) (regexMatch "^[0-9.]+$" $host) -}}
-    {{- $ip = append $ip $host -}}
-  {{- else -}}
-    {{- $dns = append $dns $host | uniq -}}
-  {{- end -}}
-{{- end -}}
-{{ dict "dns" $dns "ip" $ip | toYaml }}
+{{- /* The name by which the API server calls. */}}
+{{- define "task-resource-webhook.calledHost" -}}
+{{ (urlParse .Values.webhooks.url).hostname | default (include "task-resource-webhook.serviceHost" .) }}
 {{- end }}
 
-{{- /* Where ca.crt comes from, as a source of a projected volume: what the API server trusts, so that readiness compares
-the served chain with that. */}}
+{{- /* The subject's alternative names, as YAML: dns and ip. That of the Service in any case, for `helm test`. */}}
+{{- define "task-resource-webhook.subjectNames" -}}
+{{- $called := include "task-resource-webhook.calledHost" . -}}
+{{- $isAddress := or (contains ":" $called) (regexMatch "^[0-9.]+$" $called) -}}
+dns: {{ list (include "task-resource-webhook.serviceHost" .) ($isAddress | ternary "" $called) | compact | uniq | toJson }}
+ip: {{ list ($isAddress | ternary $called "") | compact | toJson }}
+{{- end }}
+
+{{- /* Where ca.crt comes from, as a source of a projected volume: what the API server trusts, which readiness compares the
+served chain with. Nothing for a certificate of an authority that every API server trusts. */}}
 {{- define "task-resource-webhook.caSource" -}}
-{{- $isSecret := or (include "task-resource-webhook.certificatesByHelm" .) (not .Values.certificates.caBundle) -}}
-{{- if and .Values.certificates.existingSecret $isSecret -}}
-{{- /* A certificate of an authority that every API server trusts: there is nothing to compare with. */}}
-{{- else if $isSecret -}}
-secret: {name: {{ include "task-resource-webhook.servingSecret" . }}, items: [{key: ca.crt, path: ca.crt}]}
-{{- else -}}
+{{- if and .Values.certificates.caBundle (not (include "task-resource-webhook.certificatesByHelm" .)) -}}
 configMap: {name: {{ include "task-resource-webhook.fullname" . }}-ca-bundle, items: [{key: ca.crt, path: ca.crt}]}
+{{- else if not .Values.certificates.existingSecret -}}
+secret: {name: {{ include "task-resource-webhook.servingSecret" . }}, items: [{key: ca.crt, path: ca.crt}]}
 {{- end -}}
 {{- end }}
 
@@ -60,7 +54,8 @@ read a certificate, so annotations of the Secrets say when it ends and which nam
   {{- $ca = buildCustomCert (index $secret.data "ca.crt") (index $secret.data "ca.key") -}}
 {{- else -}}
   {{- $key := dig "data" "ca.key" "" $secret | b64dec | default (genPrivateKey "ecdsa") -}}
-  {{- $ca = genCAWithKey "task-resource-webhook" $days $key -}}
+  {{- /* Not a name that the certificate may have: OpenSSL would take that for one that signed itself. */}}
+  {{- $ca = genCAWithKey "task-resource-webhook authority" $days $key -}}
   {{- $caEnd = $end -}}
 {{- end -}}
 
