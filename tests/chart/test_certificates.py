@@ -1,12 +1,14 @@
 """Three ways to a certificate, and what each of them tells the API server and the server."""
 
 import base64
+import contextlib
+import ssl
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from tests.chart.rendering import NAME, NAMESPACE, Chart, Json, at
@@ -28,6 +30,11 @@ def _trusted(rendered: dict[str, Json]) -> list[str | None]:
     return [bundle and base64.b64decode(bundle).decode() for bundle in bundles]
 
 
+def _options(rendered: dict[str, Json], *prefixes: str) -> list[str]:
+    arguments: list[str] = at(rendered["Deployment"], "spec.template.spec.containers.0.args")
+    return [argument for argument in arguments if argument.startswith(prefixes)]
+
+
 def _sources(rendered: dict[str, Json]) -> list[tuple[str, str, list[str]]]:
     """Where the files in /tls come from: the kind and name of the object, the files."""
     projected = at(rendered["Deployment"], "spec.template.spec.volumes.1.projected.sources")
@@ -38,14 +45,30 @@ def _sources(rendered: dict[str, Json]) -> list[tuple[str, str, list[str]]]:
     ]
 
 
-def test_helm_makes_a_certificate_of_the_authority_that_is_trusted(defaults: dict[str, Json]) -> None:
+def test_helm_makes_a_certificate_that_who_trusts_the_authority_accepts(
+    defaults: dict[str, Json], tmp_path: Path
+) -> None:
     secret = defaults["Secret-tls"]
     assert secret["type"] == "kubernetes.io/tls"
-    leaf, authority = _certificate(secret), _certificate(secret, "ca.crt")
-    leaf.verify_directly_issued_by(authority)
-    key = load_pem_private_key(base64.b64decode(secret["data"]["tls.key"]), None)
-    assert key.public_key() == leaf.public_key()
-    assert _trusted(defaults) == [base64.b64decode(secret["data"]["ca.crt"]).decode()] * 2
+    for name, data in secret["data"].items():
+        (tmp_path / name).write_bytes(base64.b64decode(data))
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(tmp_path / "tls.crt", tmp_path / "tls.key")
+    client = ssl.create_default_context(cafile=tmp_path / "ca.crt")
+    client.verify_flags |= ssl.VERIFY_X509_STRICT
+    _shake_hands(server, client, HOST)
+    assert _trusted(defaults) == [(tmp_path / "ca.crt").read_text()] * 2
+
+
+def _shake_hands(server: ssl.SSLContext, client: ssl.SSLContext, host: str) -> None:
+    """In memory. Raises ssl.SSLCertVerificationError where the client does not trust the server."""
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    calling = client.wrap_bio(back, there, server_hostname=host)
+    answering = server.wrap_bio(there, back, server_side=True)
+    for side in (calling, answering, calling, answering):
+        with contextlib.suppress(ssl.SSLWantReadError):
+            side.do_handshake()
+    assert calling.getpeercert()
 
 
 def test_the_authoritys_key_is_in_a_secret_that_no_pod_has(defaults: dict[str, Json]) -> None:
@@ -82,6 +105,37 @@ def test_a_certificate_has_the_names_by_which_the_api_server_calls(chart: Chart,
     issued = chart.objects({"webhooks.url": url, **CERT_MANAGER})["Certificate-serving"]["spec"]
     asked = [*(x509.DNSName(name) for name in issued["dnsNames"]), *issued.get("ipAddresses", [])]
     assert asked == names
+
+
+@pytest.mark.parametrize(
+    ("values", "options"),
+    [
+        pytest.param({}, ["--tls-ca=/tls/ca.crt", f"--tls-name={HOST}"], id="by the Service's name"),
+        pytest.param(
+            {"webhooks.url": "https://[::1]:8443"}, ["--tls-ca=/tls/ca.crt", "--tls-name=::1"], id="by the URL's host"
+        ),
+        pytest.param(
+            {"certificates.existingSecret": "theirs", "webhooks.url": "https://webhook.example.com"}, [], id="unknown"
+        ),
+    ],
+)
+def test_a_replica_is_ready_when_the_api_server_would_trust_it(
+    chart: Chart, values: dict[str, Any], options: list[str]
+) -> None:
+    assert _options(chart.objects(values), "--tls-ca=", "--tls-name=") == options
+
+
+def test_reviews_need_a_certificate_of_the_api_server_where_its_authority_is_given(chart: Chart) -> None:
+    client = {"certificates.client.existingSecret": "api", "certificates.client.names": ["kube-apiserver", "a:b"]}
+    rendered = chart.objects(client)
+    assert _options(rendered, "--client-") == [
+        "--client-ca=/client-ca/ca.crt",
+        "--client-name=kube-apiserver",
+        "--client-name=a:b",
+    ]
+    mounts = at(rendered["Deployment"], "spec.template.spec.containers.0.volumeMounts")
+    assert {"name": "client-ca", "mountPath": "/client-ca", "readOnly": True} in mounts
+    assert _options(chart.objects({}), "--client-") == []
 
 
 def test_more_authorities_are_trusted_beside_that_of_helm(chart: Chart) -> None:

@@ -8,6 +8,7 @@ import yaml
 
 import webhook
 from tests.chart.rendering import CHART, NAME, NAMESPACE, Chart, Json, at
+from webhook.cli.serve import serve
 from webhook.sources.policy_files import load_policies
 
 RBAC = Path(__file__).parents[2] / "examples" / "rbac.yaml"
@@ -20,11 +21,17 @@ EVERYTHING = {
     "autoscaling.enabled": True,
     "certificates.certManager.enabled": True,
     "certificates.caBundle": PEM,
+    "certificates.client.existingSecret": "api",
+    "certificates.client.names": ["kube-apiserver"],
+    "server.host": "::",
+    "server.metricsByProject": True,
     "metrics.serviceMonitor.enabled": True,
     "metrics.prometheusRule.enabled": True,
     "metrics.dashboard.enabled": True,
     "networkPolicy.enabled": True,
 }
+
+FEWEST = {"certificates.existingSecret": "ours", "webhooks.url": "https://webhook.example.com"}
 
 
 def test_a_chart_is_of_the_version_that_it_installs() -> None:
@@ -116,6 +123,13 @@ def test_pods_are_restricted(defaults: dict[str, Json]) -> None:
         "capabilities": {"drop": ["ALL"]},
         "readOnlyRootFilesystem": True,
     }
+
+
+@pytest.mark.parametrize("values", [{}, FEWEST, EVERYTHING], ids=["defaults", "fewest", "everything"])
+def test_the_server_knows_every_option_that_it_is_given(chart: Chart, values: dict[str, Any]) -> None:
+    command, *options = at(chart.objects(values)["Deployment"], f"{POD}.containers.0.args")
+    assert command == serve.name
+    serve.make_context(command, options)
 
 
 def test_probes_ask_the_management_port(defaults: dict[str, Json]) -> None:
