@@ -175,7 +175,7 @@ def test_without_policies_the_sample_warns_and_changes_nothing(defaults: dict[st
 
 def test_policies_are_taken_as_they_are_written(chart: Chart) -> None:
     text = "# {{ no template }}\nspec: {container: {max: {cpu: null, memory: 1073741824}}}\n"
-    rendered = chart.objects({"policies": {"files": {"a.yaml": text}}})
+    rendered = chart.objects({"policies": {"files": {"a.yaml": text, "taken-away.yaml": None}}})
     assert rendered["ConfigMap-policies"]["data"] == {"a.yaml": text}
 
 
