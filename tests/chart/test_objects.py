@@ -53,6 +53,7 @@ def test_without_values_there_is_what_a_cluster_needs(defaults: dict[str, Json])
         "ConfigMap-policies",
         "Deployment",
         "MutatingWebhookConfiguration",
+        "Pod-probe",
         "PodDisruptionBudget",
         "Secret-ca",
         "Secret-tls",

@@ -11,6 +11,7 @@ COMMANDS = {
     "serve": "Answer the API server's reviews over HTTPS.",
     "review": "Show what the webhook would change in pods, manifests and AdmissionReviews.",
     "policy": "Check and test policies, and ask what they come to.",
+    "probe": "Ask a running webhook as the API server would.",
     "certs": "Make a CA and a serving certificate, or renew them.",
 }
 
