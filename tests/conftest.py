@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.programs import CHART_TOOLS, CONTROL_PLANE, build
+from tests.programs import CHART_TOOLS, CONTROL_PLANE, DEFINITIONS, build
 
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
 
@@ -42,7 +42,7 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 
 # What the tests of a folder run.
-NEEDED = {"chart": CHART_TOOLS, "e2e": (*CONTROL_PLANE, *CHART_TOOLS)}
+NEEDED = {"chart": CHART_TOOLS, "e2e": (*CONTROL_PLANE, *CHART_TOOLS, *DEFINITIONS)}
 PROGRAMS = pytest.StashKey[Mapping[str, str]]()
 
 
@@ -59,5 +59,5 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session")
 def programs(pytestconfig: pytest.Config) -> Mapping[str, str]:
-    """The path of each program that is needed."""
+    """The path of each program, or folder of definitions, that is needed."""
     return pytestconfig.stash[PROGRAMS]

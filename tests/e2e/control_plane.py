@@ -1,8 +1,9 @@
 """A Kubernetes control plane of processes on loopback: etcd, kube-apiserver, kube-controller-manager, kube-scheduler.
 
 The API server authorizes by RBAC and Node, restricts nodes as in a real cluster, and writes an audit log. The
-controller manager runs the controllers that make pods of Deployments, Jobs and DaemonSets and the one that counts for
-ResourceQuotas, each by its own service account. The scheduler places the pods that name it; no kubelet then runs them.
+controller manager runs the controllers that make pods of Deployments, Jobs and DaemonSets, those that count for
+ResourceQuotas and PodDisruptionBudgets, and those that delete what a deleted object or namespace had, each by its own
+service account. The scheduler places the pods that name it; no kubelet then runs them.
 """
 
 import json
@@ -35,7 +36,16 @@ USERS = {
     "kube-scheduler": ("system:kube-scheduler", ()),
     "quotas": ("quotas", ()),
 }
-CONTROLLERS = "deployment-controller,replicaset-controller,job-controller,daemonset-controller,resourcequota-controller"
+CONTROLLERS = (
+    "deployment-controller",
+    "replicaset-controller",
+    "job-controller",
+    "daemonset-controller",
+    "resourcequota-controller",
+    "disruption-controller",
+    "garbage-collector-controller",
+    "namespace-controller",
+)
 
 # A pod that does not name it stays as it was created: most tests compare pods, which should not change meanwhile.
 SCHEDULER = "e2e-scheduler"
@@ -207,7 +217,7 @@ def _controller_manager(plane: ControlPlane) -> Iterator[None]:
         f"--cert-dir={plane.folder / 'kube-controller-manager'}",
         "--leader-elect=false",
         "--use-service-account-credentials=true",
-        f"--controllers={CONTROLLERS}",
+        f"--controllers={','.join(CONTROLLERS)}",
     ]
     with running(command, plane.folder / "kube-controller-manager.log", is_ready=lambda: is_listening(port)):
         yield

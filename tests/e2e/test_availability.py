@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.balancer import balancer
+from tests.e2e.balancer import Address, balancer
 from tests.e2e.cluster import Answer, Cluster
 from tests.e2e.pods import container, pod, resources
 from tests.e2e.processes import eventually, free_ports
@@ -59,10 +59,10 @@ def test_a_rolling_update_of_two_replicas_fails_no_pod(cluster: Cluster, tmp_pat
     namespace = cluster.namespace(labels={})
     replicas: list[Service] = []
 
-    def ready_ports() -> list[int]:
-        return [each.port for each in replicas if is_ready(each.management_url)]
+    def ready() -> list[Address]:
+        return [("127.0.0.1", each.port) for each in replicas if is_ready(each.management_url)]
 
-    with balancer(ready_ports) as port, ExitStack() as processes:
+    with balancer(ready) as port, ExitStack() as processes:
 
         def start() -> None:
             log = tmp_path / f"replica-{len(replicas)}.log"

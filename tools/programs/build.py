@@ -1,5 +1,7 @@
 """Builds the programs that tests need from source, once: `build.py helm kubectl` prints a line `name path` for each.
 
+Likewise it keeps the custom resource definitions of other projects, each in a folder.
+
 A folder here is a Go module that pins one release of a project; Kubernetes has one for each version that we support, of
 which KUBERNETES_VERSION (such as 1.36) chooses one, the newest unless it is set. Programs of Kubernetes that the folder
 in KUBEBUILDER_ASSETS has are not built. The others are cached by what they are built from, in TASK_RESOURCES_CACHE or
@@ -7,6 +9,7 @@ else in ~/.cache/task-resource-webhook. Where there is no Go that is new enough,
 """
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -15,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -29,11 +32,15 @@ SECONDS_BETWEEN_LINES = 15.0
 
 @dataclass(frozen=True)
 class Release:
-    """One release of a project: the module that pins it, the project's own module, and its programs' packages."""
+    """One release of a project: the module that pins it, the project's own module, and what tests have of it.
+
+    Programs are packages, definitions are folders of the project's module.
+    """
 
     folder: Path
     module: str
-    packages: Mapping[str, str]
+    packages: Mapping[str, str] = field(default_factory=dict)
+    definitions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def version(self) -> str:
@@ -80,6 +87,16 @@ def releases() -> Sequence[Release]:
             "github.com/prometheus/prometheus",
             {"promtool": "github.com/prometheus/prometheus/cmd/promtool"},
         ),
+        Release(
+            HERE / "certmanager",
+            "github.com/cert-manager/cert-manager",
+            definitions={"cert-manager-crds": "deploy/crds"},
+        ),
+        Release(
+            HERE / "prometheusoperator",
+            "github.com/prometheus-operator/prometheus-operator",
+            definitions={"prometheus-operator-crds": "example/prometheus-operator-crd"},
+        ),
     )
 
 
@@ -106,14 +123,15 @@ def kept() -> Path:
 
 
 def main(names: Sequence[str]) -> None:
-    by_name = {name: release for release in releases() for name in release.packages}
+    by_name = {name: release for release in releases() for name in (*release.packages, *release.definitions)}
     unknown = [name for name in names if name not in by_name]
     if unknown or not names:
         sys.exit(f"{', '.join(unknown) or 'No program'}: name some of {', '.join(by_name)}.")
     found = {name: assets(name) or by_name[name].built / name for name in names}
     for name, path in found.items():
         if not path.exists():
-            build(by_name[name], name)
+            make = build if name in by_name[name].packages else copy_definitions
+            make(by_name[name], name)
     for name, path in found.items():
         print(name, path)
 
@@ -152,6 +170,22 @@ def build(release: Release, name: str) -> None:
             sys.exit("".join(others) or f"go build of {name} failed")
         output.replace(release.built / name)
     _say(f"Built {title} in {time.monotonic() - started:.0f} s")
+
+
+def copy_definitions(release: Release, name: str) -> None:
+    """Copies a folder out of the project's module, which go.sum has the hash of."""
+    environment = {**os.environ, "GOTOOLCHAIN": "local"}
+    command = [_go(), "mod", "download", "-json", release.module]
+    found = subprocess.run(command, cwd=release.folder, env=environment, capture_output=True, text=True, check=False)
+    if found.returncode:
+        sys.exit(found.stderr or found.stdout)
+    release.built.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=release.built, prefix=".copying-") as copying:
+        copy = Path(copying) / name
+        copy.mkdir()
+        for file in Path(json.loads(found.stdout)["Dir"], release.definitions[name]).glob("*.yaml"):
+            shutil.copyfile(file, copy / file.name)  # a module's own files may not be written to
+        copy.rename(release.built / name)
 
 
 def _packages(go: str, release: Release, name: str, environment: Mapping[str, str]) -> int:

@@ -1,0 +1,7 @@
+module task-resources.io/tools/prometheusoperator
+
+go 1.26.0
+
+require (
+	github.com/prometheus-operator/prometheus-operator v0.85.0
+)
