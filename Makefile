@@ -45,9 +45,9 @@ bench: setup  ## Measure what one core answers, next to a bare echo
 
 lock: setup  ## Pin the dependencies of pyproject.toml anew; UPGRADE=--upgrade takes newer versions
 	$(LOCK) pyproject.toml --output-file requirements/runtime.txt
-	$(LOCK) --group pyproject.toml:build --output-file requirements/build.txt
+	$(LOCK) --group pyproject.toml:image --constraints requirements/runtime.txt --output-file requirements/image.txt
 	$(LOCK) --group pyproject.toml:go --output-file requirements/go.txt
-	$(LOCK) pyproject.toml --group dev --constraints requirements/runtime.txt --constraints requirements/build.txt \
+	$(LOCK) pyproject.toml --group dev --constraints requirements/runtime.txt --constraints requirements/image.txt \
 		--output-file requirements/dev.txt
 
 # Universal: one file for Python 3.11 to 3.14 on every platform that wheels exist for.
@@ -67,6 +67,6 @@ PIP = "$$(sed -n 's/^executable = //p' $(VENV)/pyvenv.cfg)" -m pip --python $(BI
 
 $(VENV)/installed: requirements/dev.txt pyproject.toml | $(BIN)/python
 	@echo "Installing what requirements/dev.txt pins into $(VENV)" >&2
-	@$(PIP) --require-hashes --only-binary :all: --requirement requirements/dev.txt
+	@$(PIP) --no-deps --require-hashes --only-binary :all: --requirement requirements/dev.txt
 	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@

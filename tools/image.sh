@@ -1,0 +1,43 @@
+#!/bin/sh
+# Installs the webhook into a new folder as the image has it: tools/image.sh /opt/webhook
+#
+# A virtual environment of the pinned requirements without what nobody runs, compiled, with a list of all packages in
+# sbom.cdx.json. The same commit, folder, Python and SOURCE_DATE_EPOCH make the same bytes, modes and times.
+set -eu
+umask 022
+
+folder=$1
+python=${PYTHON:-python}
+export SOURCE_DATE_EPOCH="${SOURCE_DATE_EPOCH:-0}" PYTHONHASHSEED=0 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+cd "$(dirname "$0")/.."
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+# The environments have no pip: that of the Python which makes them serves.
+pip() { "$python" -m pip --python "$@"; }
+locked="--quiet --no-deps --no-compile --require-hashes --only-binary :all: --requirement"
+
+"$python" -m venv --without-pip "$scratch/tools"
+# shellcheck disable=SC2086
+pip "$scratch/tools/bin/python" install $locked requirements/image.txt
+pip "$scratch/tools/bin/python" wheel --quiet --no-deps --no-build-isolation --wheel-dir "$scratch" .
+
+"$python" -m venv --without-pip "$folder"
+# shellcheck disable=SC2086
+pip "$folder/bin/python" install $locked requirements/runtime.txt
+pip "$folder/bin/python" install --quiet --no-deps --no-compile --no-index --find-links "$scratch" task-resource-webhook
+
+version=$("$folder/bin/task-resources" --version)
+sed "s/^dynamic = .*/version = \"${version##* }\"/" pyproject.toml > "$scratch/pyproject.toml"
+"$scratch/tools/bin/cyclonedx-py" environment --pyproject "$scratch/pyproject.toml" --output-reproducible \
+    --output-file "$folder/sbom.cdx.json" "$folder/bin/python"
+
+find "$folder/bin" -mindepth 1 ! -name 'python*' ! -name task-resources -delete
+# Half of all files: the Kubernetes client's asynchronous twin and a class for each of its API's methods and objects.
+# The webhook asks by paths and reads JSON.
+rm -r "$folder"/lib/python*/site-packages/kubernetes/aio "$folder"/lib/python*/site-packages/kubernetes/client/api
+find "$folder"/lib/python*/site-packages/kubernetes/client/models -type f ! -name __init__.py -delete
+
+# Compiled here, as nothing can be written where it runs; unchecked, as no source changes after this.
+"$python" -m compileall -qf --invalidation-mode unchecked-hash "$folder/lib"
+find "$folder" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
