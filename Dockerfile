@@ -26,7 +26,7 @@ LABEL org.opencontainers.image.title="task-resource-webhook" \
       org.opencontainers.image.created="${CREATED}" \
       org.opencontainers.image.source="${SOURCE}"
 COPY --from=build /opt/webhook /opt/webhook
-ENV PATH=/opt/webhook/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+ENV PATH=/opt/webhook/bin:$PATH PYTHONPYCACHEPREFIX=/opt/webhook/pycache PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER 65532:65532
 EXPOSE 8443 8080
 ENTRYPOINT ["task-resources"]

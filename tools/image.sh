@@ -8,7 +8,8 @@ umask 022
 
 folder=$1
 python=${PYTHON:-python}
-export SOURCE_DATE_EPOCH="${SOURCE_DATE_EPOCH:-0}" PYTHONHASHSEED=0 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+export SOURCE_DATE_EPOCH="${SOURCE_DATE_EPOCH:-0}" PYTHONHASHSEED=0 PYTHONDONTWRITEBYTECODE=1
+export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 cd "$(dirname "$0")/.."
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
@@ -38,6 +39,9 @@ find "$folder/bin" -mindepth 1 ! -name 'python*' ! -name task-resources -delete
 rm -r "$folder"/lib/python*/site-packages/kubernetes/aio "$folder"/lib/python*/site-packages/kubernetes/client/api
 find "$folder"/lib/python*/site-packages/kubernetes/client/models -type f ! -name __init__.py -delete
 
-# Compiled here, as nothing can be written where it runs; unchecked, as no source changes after this.
-"$python" -m compileall -qf --invalidation-mode unchecked-hash "$folder/lib"
+# Compiled here, as nothing can be written where it runs; with Python's own modules, which official images leave out.
+stdlib=$("$python" -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')
+PYTHONPYCACHEPREFIX="$folder/pycache" "$python" -m compileall -q --invalidation-mode checked-hash \
+    -x "^$stdlib/(.*/tests?|(site|dist)-packages|ensurepip|idlelib|lib2to3|pydoc_data|tkinter|turtledemo)/" \
+    "$folder/lib" "$stdlib"
 find "$folder" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
