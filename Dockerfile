@@ -1,29 +1,32 @@
-# The image of the webhook: no compiler, no pip, no root; runs on a read-only root file system.
+# The image of the webhook: what it needs at run time and no more; runs without root on a read-only root file system.
 # Health is the probes' business: /livez and /readyz on port 8080.
-ARG BASE=python:3.13.9-slim-trixie
+#
+# BASE may be any image with a supported Python; by its digest, the same commit makes the same image again. The last
+# stage runs nothing: BASE needs neither shell nor pip if BUILD_BASE has them, and the same Python in the same place.
+ARG BASE=python:3.13.18-slim-trixie
+ARG BUILD_BASE=${BASE}
 
-FROM ${BASE} AS build
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+FROM ${BUILD_BASE} AS build
 WORKDIR /source
-COPY requirements/build.txt requirements/runtime.txt requirements/
-RUN python -m venv --without-pip /opt/webhook \
- && pip --python /opt/webhook/bin/python install --require-hashes --only-binary :all: -r requirements/runtime.txt \
- && pip install --require-hashes --only-binary :all: -r requirements/build.txt
+COPY requirements/image.txt requirements/runtime.txt requirements/
 COPY pyproject.toml README.md LICENSE ./
+COPY tools/image.sh tools/
 COPY webhook webhook
-# Compiled once here, as nothing can be written at run time; unchecked, as no source changes after this.
-RUN pip wheel --no-deps --no-build-isolation --wheel-dir /dist . \
- && pip --python /opt/webhook/bin/python install --no-deps --no-index /dist/*.whl \
- && python -m compileall -q --invalidation-mode unchecked-hash /opt/webhook/lib
+# The time of each file, in seconds: a release gives that of its commit.
+ARG SOURCE_DATE_EPOCH=0
+RUN tools/image.sh /opt/webhook
 
 FROM ${BASE}
-ARG VERSION=dev
+ARG VERSION=dev REVISION="" CREATED="" SOURCE=""
 LABEL org.opencontainers.image.title="task-resource-webhook" \
       org.opencontainers.image.description="A mutating admission webhook that makes every task pod obey its project's maxima" \
+      org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.licenses="Apache-2.0"
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}" \
+      org.opencontainers.image.source="${SOURCE}"
 COPY --from=build /opt/webhook /opt/webhook
-ENV PATH=/opt/webhook/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+ENV PATH=/opt/webhook/bin:$PATH PYTHONPYCACHEPREFIX=/opt/webhook/pycache PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER 65532:65532
 EXPOSE 8443 8080
 ENTRYPOINT ["task-resources"]

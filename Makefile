@@ -13,7 +13,7 @@ PYTHON ?= $(shell for python in python3.14 python3.13 python3.12 python3.11 pyth
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run check lint unit test e2e bench lock clean
+.PHONY: help setup run check lint unit test e2e bench image audit lock clean
 
 help:  ## Show this list
 	@awk -F ':.*  ## ' '/^[a-z0-9]+:.*  ## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -43,11 +43,23 @@ e2e: setup  ## Only the tests against a real kube-apiserver
 bench: setup  ## Measure what one core answers, next to a bare echo
 	$(BIN)/python -m benchmarks
 
+ENGINE ?= docker
+IMAGE ?= task-resource-webhook
+
+image:  ## Build the image of the commit (IMAGE=, BASE=, ENGINE=docker or buildah)
+	$(ENGINE) build --tag $(IMAGE) $(if $(BASE),--build-arg BASE=$(BASE)) \
+		--build-arg VERSION=$$(git describe --tags --always --dirty) --build-arg REVISION=$$(git rev-parse HEAD) \
+		--build-arg CREATED=$$(TZ=UTC git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd) \
+		--build-arg SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) .
+
+audit: setup  ## Ask PyPI's advisories for known vulnerabilities of what the image holds
+	$(BIN)/uv tool run pip-audit==2.10.1 --strict --require-hashes --disable-pip --requirement requirements/runtime.txt
+
 lock: setup  ## Pin the dependencies of pyproject.toml anew; UPGRADE=--upgrade takes newer versions
 	$(LOCK) pyproject.toml --output-file requirements/runtime.txt
-	$(LOCK) --group pyproject.toml:build --output-file requirements/build.txt
+	$(LOCK) --group pyproject.toml:image --constraints requirements/runtime.txt --output-file requirements/image.txt
 	$(LOCK) --group pyproject.toml:go --output-file requirements/go.txt
-	$(LOCK) pyproject.toml --group dev --constraints requirements/runtime.txt --constraints requirements/build.txt \
+	$(LOCK) pyproject.toml --group dev --constraints requirements/runtime.txt --constraints requirements/image.txt \
 		--output-file requirements/dev.txt
 
 # Universal: one file for Python 3.11 to 3.14 on every platform that wheels exist for.
@@ -67,6 +79,6 @@ PIP = "$$(sed -n 's/^executable = //p' $(VENV)/pyvenv.cfg)" -m pip --python $(BI
 
 $(VENV)/installed: requirements/dev.txt pyproject.toml | $(BIN)/python
 	@echo "Installing what requirements/dev.txt pins into $(VENV)" >&2
-	@$(PIP) --require-hashes --only-binary :all: --requirement requirements/dev.txt
+	@$(PIP) --no-deps --require-hashes --only-binary :all: --requirement requirements/dev.txt
 	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
