@@ -105,6 +105,7 @@ class Metrics(Collector):
         self._resources, self._projects = _Names(MOST_RESOURCES), _Names(MOST_PROJECTS)
         self._policy_hash = ""
         self._policy_loaded_at = 0.0
+        self._policy_is_refused = False
         self._reloads: Counter[ReloadResult] = Counter({"success": 0, "failure": 0})
         self._certificates: dict[str, float] = {}
         self.namespaces: NamespaceCounts | None = None  # where they do not come from a cluster
@@ -147,6 +148,7 @@ class Metrics(Collector):
     def count_reload(self, result: ReloadResult) -> None:
         """Counts a change of policy files that came into force, or was refused."""
         self._reloads[result] += 1
+        self._policy_is_refused = result == "failure"
 
     def set_certificate(self, which: str, not_after: float) -> None:
         """When a certificate ends, in seconds since the epoch."""
@@ -201,6 +203,8 @@ class Metrics(Collector):
             ("result",),
             {(result,): count for result, count in self._reloads.items()},
         )
+        refused = "1 while policy files are as they were last refused, 0 while they are in force."
+        yield _gauge("policy_refused", refused, (), {(): self._policy_is_refused})
         yield _gauge(
             "policy_last_success_timestamp_seconds",
             "When policies were last loaded without an error.",

@@ -164,3 +164,13 @@ def test_every_label_but_a_resource_has_values_of_a_closed_set() -> None:
         "code": {"400"},
         "which": {"serving"},
     }
+
+
+def test_a_refused_change_of_policies_shows_until_one_is_in_force() -> None:
+    metrics = Metrics()
+    shown = []
+    for result in (None, "failure", "failure", "success"):
+        if result:
+            metrics.count_reload(result)
+        shown.append("task_resources_policy_refused 1.0" in metrics.exposition().decode())
+    assert shown == [False, True, True, False]
