@@ -1,4 +1,4 @@
-"""A certificate authority and a serving certificate of our own, for development and for clusters without cert-manager.
+"""A certificate authority of our own and what it signs, for development and for clusters without cert-manager.
 
 Reading and serving them is left to `tls`. The authority is as easy to replace as the pair, so that a key need not be
 kept for years: while it is renewed, the old one stays in `ca.crt` beside the new.
@@ -46,6 +46,7 @@ class Made:
     authority: str | None
     serving: str | None
     not_after: datetime
+    client: str | None = None
 
 
 def ensure_certificates(
@@ -54,13 +55,15 @@ def ensure_certificates(
     *,
     days: int = 365,
     renew_before_days: int = 30,
+    client: str | None = None,
     force: bool = False,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Made:
     """Writes ca.crt, ca.key, tls.crt and tls.key where they are missing, end soon, or lack one of the names.
 
-    `names` are DNS names and IP addresses. Keys get mode 0600. Raises InvalidCertificateFiles where a file that is
-    there is no certificate or key of ours: it is not replaced without `force`. Raises OSError.
+    `names` are DNS names and IP addresses; with `client`, client.crt and client.key are likewise made for who has that
+    name. Keys get mode 0600. Raises InvalidCertificateFiles where a file that is there is no certificate or key of
+    ours: it is not replaced without `force`. Raises OSError.
     """
     today = now()
     soon = today + timedelta(days=renew_before_days)
@@ -71,15 +74,20 @@ def ensure_certificates(
         trusted = [authority.certificate, *([old.certificate] if old is not None and not force else [])]
         _write(folder / "ca.key", _key_pem(authority.key), 0o600)
         _write(folder / "ca.crt", b"".join(map(_pem, trusted)), 0o644)
-    why_serving = why_authority or _why_renew(folder, authority, names, soon)
-    if why_serving is not None:
-        not_after = min(today + timedelta(days=days), authority.certificate.not_valid_after_utc)
-        certificate, key = _make_serving(authority, names, today, not_after)
-        # The key first: a reader that sees the new certificate finds its key.
-        _write(folder / "tls.key", _key_pem(key), 0o600)
-        _write(folder / "tls.crt", _pem(certificate), 0o644)
-        return Made(why_authority, why_serving, not_after)
-    return Made(None, None, _read_certificate(folder / "tls.crt").not_valid_after_utc)
+    end = min(today + timedelta(days=days), authority.certificate.not_valid_after_utc)
+
+    def ensure(stem: str, names: Sequence[str], usage: x509.ObjectIdentifier) -> str | None:
+        why = why_authority or _why_renew(folder, stem, authority, names, soon)
+        if why is not None:
+            certificate, key = _make_signed(authority, names, usage, today, end)
+            # The key first: a reader that sees the new certificate finds its key.
+            _write(folder / f"{stem}.key", _key_pem(key), 0o600)
+            _write(folder / f"{stem}.crt", _pem(certificate), 0o644)
+        return why
+
+    why_serving = ensure("tls", names, ExtendedKeyUsageOID.SERVER_AUTH)
+    why_client = None if client is None else ensure("client", [client], ExtendedKeyUsageOID.CLIENT_AUTH)
+    return Made(why_authority, why_serving, _read_certificate(folder / "tls.crt").not_valid_after_utc, why_client)
 
 
 def _usable_authority(folder: Path, soon: datetime, *, force: bool) -> tuple[Authority | None, str | None]:
@@ -100,9 +108,9 @@ def _usable_authority(folder: Path, soon: datetime, *, force: bool) -> tuple[Aut
     return authority, None
 
 
-def _why_renew(folder: Path, authority: Authority, names: Sequence[str], soon: datetime) -> str | None:
-    """Why the serving pair cannot stay as it is."""
-    certificate_file, key_file = folder / "tls.crt", folder / "tls.key"
+def _why_renew(folder: Path, stem: str, authority: Authority, names: Sequence[str], soon: datetime) -> str | None:
+    """Why a pair cannot stay as it is."""
+    certificate_file, key_file = folder / f"{stem}.crt", folder / f"{stem}.key"
     if not certificate_file.exists() or not key_file.exists():
         return "there was none"
     certificate, key = _read_certificate(certificate_file), _read_key(key_file)
@@ -143,8 +151,8 @@ def _make_authority(today: datetime) -> Authority:
     return Authority(certificate, key)
 
 
-def _make_serving(
-    authority: Authority, names: Sequence[str], today: datetime, not_after: datetime
+def _make_signed(
+    authority: Authority, names: Sequence[str], usage: x509.ObjectIdentifier, today: datetime, not_after: datetime
 ) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:LONGEST_COMMON_NAME])])
@@ -153,7 +161,7 @@ def _make_serving(
         _builder(subject, authority.certificate.subject, key, today, not_after)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(digital_signature=True), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
         .add_extension(x509.SubjectAlternativeName(map(_general_name, names)), critical=False)
         .add_extension(signer, critical=False)
         .sign(authority.key, hashes.SHA256())

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -23,6 +23,8 @@ from webhook.quantity import NANOS_PER_UNIT
 from webhook.review import Review
 
 ReloadResult = Literal["success", "failure"]
+# No certificate of a client that counts; the client's alert, as to a certificate that it does not trust; anything else.
+HandshakeFailure = Literal["client-certificate", "alert", "protocol"]
 
 PREFIX = "task_resources_"
 OPERATIONS = frozenset({"CREATE", "UPDATE", "DELETE", "CONNECT"})
@@ -108,6 +110,8 @@ class Metrics(Collector):
         self._policy_is_refused = False
         self._reloads: Counter[ReloadResult] = Counter({"success": 0, "failure": 0})
         self._certificates: dict[str, float] = {}
+        self._certificate_reloads: Counter[ReloadResult] = Counter({"success": 0, "failure": 0})
+        self._failed_handshakes: Counter[HandshakeFailure] = Counter(dict.fromkeys(get_args(HandshakeFailure), 0))
         self.namespaces: NamespaceCounts | None = None  # where they do not come from a cluster
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -153,6 +157,14 @@ class Metrics(Collector):
     def set_certificate(self, which: str, not_after: float) -> None:
         """When a certificate ends, in seconds since the epoch."""
         self._certificates[which] = not_after
+
+    def count_certificate_reload(self, result: ReloadResult) -> None:
+        """Counts a change of certificate files that came into force, or was refused."""
+        self._certificate_reloads[result] += 1
+
+    def count_failed_handshake(self, reason: HandshakeFailure) -> None:
+        """Counts a connection that came to no request."""
+        self._failed_handshakes[reason] += 1
 
     def exposition(self) -> bytes:
         """Everything in the text format that Prometheus scrapes."""
@@ -213,9 +225,22 @@ class Metrics(Collector):
         )
         yield _gauge(
             "certificate_not_after_timestamp_seconds",
-            "When a certificate ends.",
+            "When the serving certificate ends, and the last authority of the file that clients, or clients' "
+            "certificates, are checked against.",
             ("which",),
             {(which,): not_after for which, not_after in self._certificates.items()},
+        )
+        yield _counter(
+            "certificate_reloads",
+            "Changes of certificate files: a failure leaves what was served before in force.",
+            ("result",),
+            {(result,): count for result, count in self._certificate_reloads.items()},
+        )
+        yield _counter(
+            "failed_handshakes",
+            "TLS handshakes that failed: by the client's certificate or its lack, by the client's alert, or otherwise.",
+            ("reason",),
+            {(reason,): count for reason, count in self._failed_handshakes.items()},
         )
         if self.namespaces is not None:
             yield from self.namespaces.collect()

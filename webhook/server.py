@@ -13,18 +13,21 @@ import random
 import signal
 import socket
 import ssl
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
 import uvicorn
 from fastapi import FastAPI
+from fastapi.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from webhook.app import ENDS_AT, Answer, Load, Reviews, is_json, seconds_to_answer
 from webhook.decision import Endpoint
 from webhook.snapshot import UnknownNamespace
+from webhook.tls import names_of_client
 
 logger = logging.getLogger(__name__)
 
@@ -60,8 +63,17 @@ class Connection(HttpToolsProtocol):
     A client that sends nothing, or no end of a head, is not waited for without end either.
     """
 
-    def __init__(self, *args: Any, reviews: Reviews, load: Load, limits: ConnectionLimits, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        reviews: Reviews,
+        load: Load,
+        limits: ConnectionLimits,
+        client_names: Set[str],
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self._client_names, self._is_stranger = client_names, False
         self._reviews, self._load = reviews, load
         jitter = random.uniform(1 - JITTER, 1)  # noqa: S311 - spreads load, hides nothing
         self._requests_left = round(limits.max_requests * jitter)
@@ -74,7 +86,16 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
+        if self._client_names and self._client_names.isdisjoint(_names_of_client(transport)):
+            self._is_stranger = True
+            self.app = self._refuse
         self._wait_for_a_head()
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The app of a client whose certificate is of the right CA and has none of the names that are asked for."""
+        names = ", ".join(sorted(_names_of_client(self.transport)))
+        answer = self._reviews.refused(403, f"--client-name accepts no certificate of {names[:200]!r}")
+        await PlainTextResponse(answer.body, answer.status, {"connection": "close"})(scope, receive, send)
 
     def _wait_for_a_head(self) -> None:
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
@@ -105,6 +126,7 @@ class Connection(HttpToolsProtocol):
             or self._is_busy()
             or self.flow.write_paused
             or self._load.why_refused() is not None
+            or self._is_stranger
         ):
             return None
         length, is_review = b"", False
@@ -209,6 +231,10 @@ class Connection(HttpToolsProtocol):
             self._is_last = True
 
 
+def _names_of_client(transport: asyncio.Transport) -> frozenset[str]:
+    return names_of_client(transport.get_extra_info("peercert"))
+
+
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -232,6 +258,7 @@ def listen(host: str, port: int) -> socket.socket:
 class Served:
     """What is served where: reviews over TLS, probes and metrics without.
 
+    With `client_names`, reviews need a client certificate with one of them; that there is one, `tls` sees to.
     `background` runs as long as the server does, in its event loop: what keeps policies and namespaces up to date.
     """
 
@@ -244,6 +271,7 @@ class Served:
     management_socket: socket.socket
     limits: ConnectionLimits = ConnectionLimits()
     background: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
+    client_names: Set[str] = frozenset()
 
 
 async def serve(served: Served, *, drain_seconds: float) -> None:
@@ -295,7 +323,13 @@ async def _first(*awaitables: Any) -> None:
 
 
 def _review_config(served: Served) -> uvicorn.Config:
-    connection = partial(Connection, reviews=served.reviews, load=served.load, limits=served.limits)
+    connection = partial(
+        Connection,
+        reviews=served.reviews,
+        load=served.load,
+        limits=served.limits,
+        client_names=served.client_names,
+    )
     return _config(
         served.review_app,
         served.limits,

@@ -125,14 +125,19 @@ def control_plane(programs: Mapping[str, str], folder: Path) -> Iterator[Control
 
 @contextmanager
 def another_api_server(
-    plane: ControlPlane, folder: Path, plugins: Sequence[str] = (), *, port: int | None = None
+    plane: ControlPlane,
+    folder: Path,
+    plugins: Sequence[str] = (),
+    *,
+    port: int | None = None,
+    flags: Sequence[str] = (),
 ) -> Iterator[ControlPlane]:
-    """One more API server of the same cluster, with these admission plugins, too; ended at the end.
+    """One more API server of the same cluster, with these admission plugins and flags, too; ended at the end.
 
     With the folder and port of one that was there before it is that one, started again.
     """
     another = replace(plane, folder=folder, url=f"https://127.0.0.1:{port or free_ports(1)[0]}")
-    with _api_server(another, (*RESTRICTED_NODES, *plugins)):
+    with _api_server(another, (*RESTRICTED_NODES, *plugins), flags):
         yield another
 
 
@@ -155,7 +160,7 @@ def _etcd(plane: ControlPlane) -> Iterator[None]:
 
 
 @contextmanager
-def _api_server(plane: ControlPlane, plugins: Sequence[str]) -> Iterator[None]:
+def _api_server(plane: ControlPlane, plugins: Sequence[str], flags: Sequence[str] = ()) -> Iterator[None]:
     folder = plane.folder
     service_account_key = folder / "service-account.key"
     if not service_account_key.exists():
@@ -185,6 +190,7 @@ def _api_server(plane: ControlPlane, plugins: Sequence[str]) -> Iterator[None]:
         f"--feature-gates={','.join(f'{gate}=true' for gate in GATES)}",
         f"--audit-policy-file={audit_policy}",
         f"--audit-log-path={plane.audit_log}",
+        *flags,
     ]
     with running(command, folder / "kube-apiserver.log", is_ready=lambda: _is_ready(plane)):
         yield

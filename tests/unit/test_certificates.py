@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from webhook.certificates import InvalidCertificateFiles, Made, ensure_certificates, is_name, names_of
-from webhook.tls import InvalidServingPair, load_serving_pair
+from webhook.tls import InvalidTlsFile, Serving, TlsFiles, load_serving
 
 NAMES = ["task-resource-webhook.task-resources.svc", "127.0.0.1", "::1"]
 DAY = timedelta(days=1)
@@ -31,6 +32,10 @@ def leaf(folder: Path) -> x509.Certificate:
 
 def authorities(folder: Path) -> list[x509.Certificate]:
     return x509.load_pem_x509_certificates((folder / "ca.crt").read_bytes())
+
+
+def serving_of(folder: Path) -> Serving:
+    return load_serving(TlsFiles(folder / "tls.crt", folder / "tls.key"))
 
 
 def test_a_ca_and_a_certificate_for_every_name_are_made(tmp_path: Path) -> None:
@@ -85,7 +90,7 @@ def test_while_the_ca_is_renewed_the_old_one_stays_beside_the_new(tmp_path: Path
     new, kept = authorities(tmp_path)
     assert kept == old
     leaf(tmp_path).verify_directly_issued_by(new)
-    load_serving_pair(tmp_path / "tls.crt", tmp_path / "tls.key", "1.2")
+    serving_of(tmp_path)
 
 
 def test_a_certificate_ends_no_later_than_its_ca(tmp_path: Path) -> None:
@@ -132,6 +137,19 @@ def run_certs(*options: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([sys.executable, "-m", "webhook", "certs", *options], capture_output=True, text=True)
 
 
+def test_a_client_certificate_is_made_kept_and_renewed_with_the_others(tmp_path: Path) -> None:
+    first = run_certs("--dir", str(tmp_path), "--dns-name", "a.b.svc", "--client", "kube-apiserver")
+    again = run_certs("--dir", str(tmp_path), "--dns-name", "a.b.svc", "--client", "kube-apiserver")
+    other = run_certs("--dir", str(tmp_path), "--dns-name", "a.b.svc", "--client", "another")
+    assert "client certificate: made, as there was none" in first.stderr
+    assert "client certificate: kept" in again.stderr
+    assert "serving certificate: kept\nclient certificate: made, as it had no name another" in other.stderr
+    certificate = x509.load_pem_x509_certificates((tmp_path / "client.crt").read_bytes())[0]
+    certificate.verify_directly_issued_by(authorities(tmp_path)[0])
+    usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert list(usage) == [ExtendedKeyUsageOID.CLIENT_AUTH]
+
+
 def test_the_command_says_what_it_did(tmp_path: Path) -> None:
     first = run_certs("--dir", str(tmp_path), "--dns-name", "a.b.svc")
     again = run_certs("--dir", str(tmp_path), "--dns-name", "a.b.svc")
@@ -157,10 +175,10 @@ def test_names_and_addresses_are_accepted(name: str) -> None:
 
 def test_a_pair_tells_when_it_is_valid(tmp_path: Path) -> None:
     ensure(tmp_path, days=100)
-    pair = load_serving_pair(tmp_path / "tls.crt", tmp_path / "tls.key", "1.2")
-    assert pair.why_invalid(TODAY) is None
-    assert "ended on" in str(pair.why_invalid(TODAY + 101 * DAY))
-    assert "valid only from" in str(pair.why_invalid(TODAY - DAY))
+    pair = serving_of(tmp_path)
+    assert pair.why_outdated(TODAY) is None
+    assert "ended on" in str(pair.why_outdated(TODAY + 101 * DAY))
+    assert "valid only from" in str(pair.why_outdated(TODAY - DAY))
 
 
 ENCRYPTED = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIGjMF8GCSqGSIb3\n-----END ENCRYPTED PRIVATE KEY-----\n"
@@ -183,8 +201,8 @@ def test_a_pair_that_cannot_be_served_is_named(tmp_path: Path, name: str, conten
         (tmp_path / name).unlink()
     else:
         (tmp_path / name).write_text((tmp_path / content).read_text() if content == "ca.key" else content)
-    with pytest.raises(InvalidServingPair) as caught:
-        load_serving_pair(tmp_path / "tls.crt", tmp_path / "tls.key", "1.2")
+    with pytest.raises(InvalidTlsFile) as caught:
+        serving_of(tmp_path)
     assert part in str(caught.value)
 
 
@@ -199,5 +217,5 @@ def test_a_key_with_a_passphrase_is_refused_and_nobody_is_asked_for_it(tmp_path:
         serialization.BestAvailableEncryption(b"secret"),
     )
     (tmp_path / "tls.key").write_bytes(encrypted)
-    with pytest.raises(InvalidServingPair, match="is encrypted: give a key without a passphrase"):
-        load_serving_pair(tmp_path / "tls.crt", tmp_path / "tls.key", "1.2")
+    with pytest.raises(InvalidTlsFile, match="is encrypted: give a key without a passphrase"):
+        serving_of(tmp_path)

@@ -152,7 +152,7 @@ def test_every_label_but_a_resource_has_values_of_a_closed_set() -> None:
     reviews = used()
     values = {
         name: labels_of(reviews, name)
-        for name in ("webhook", "operation", "outcome", "mode", "dry_run", "direction", "code", "which")
+        for name in ("webhook", "operation", "outcome", "mode", "dry_run", "direction", "code", "which", "result")
     }
     assert values == {
         "webhook": {"mutate", "validate"},
@@ -163,6 +163,7 @@ def test_every_label_but_a_resource_has_values_of_a_closed_set() -> None:
         "direction": {"raised", "lowered"},
         "code": {"400"},
         "which": {"serving"},
+        "result": {"success", "failure", "found"},
     }
 
 

@@ -379,10 +379,14 @@ def test_a_key_of_another_certificate_is_named(tmp_path: Path) -> None:
     assert f"{tmp_path / 'tls.key'} is not the key of {tmp_path / 'tls.crt'}" in said
 
 
+PAIR = ["--policy", "policy.yaml", "--tls-cert", "a", "--tls-key", "b"]
 USAGE = [
     ("no-policy", [], "Missing option '--policy'"),
     ("no-certificate", ["--policy", "policy.yaml"], "Missing options '--tls-cert' and '--tls-key'"),
     ("half-a-pair", ["--policy", "policy.yaml", "--tls-cert", "a"], "--tls-cert and --tls-key belong together"),
+    ("name-without-ca", [*PAIR, "--tls-name", "a.b.svc"], "--tls-name needs --tls-ca"),
+    ("no-name", [*PAIR, "--tls-ca", "a", "--tls-name", "https://a"], "--tls-name 'https://a' is no DNS name"),
+    ("client-without-ca", [*PAIR, "--client-name", "a"], "--client-name needs --client-ca"),
     ("dev-elsewhere", ["--dev"], "--dev takes its policies from examples/policies, which is not here"),
     ("port", ["--port", "70000"], "70000 is not in the range 0<=x<=65535"),
 ]

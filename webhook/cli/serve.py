@@ -7,13 +7,13 @@ import socket
 import sys
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
 from webhook.app import Check, Checks, Load, Reviews, management_app, review_app
-from webhook.certificates import InvalidCertificateFiles, ensure_certificates
+from webhook.certificate_reload import CertificateReload
+from webhook.certificates import InvalidCertificateFiles, ensure_certificates, is_name
 from webhook.cli.options import policies_or_exit, policy_option, project_options, project_rule
 from webhook.logs import LogFormat, LogLevel, ReviewLog, configure_logging
 from webhook.metrics import Metrics, NamespaceCounts
@@ -25,7 +25,7 @@ from webhook.sources.namespace_api import NamespaceApi
 from webhook.sources.namespace_watch import ClusterNamespaces
 from webhook.sources.namespaces import InvalidNamespaces, load_namespaces
 from webhook.sources.policy_reload import PolicyReload, signature
-from webhook.tls import InvalidServingPair, MinimumVersion, ServingPair, load_serving_pair
+from webhook.tls import InvalidTlsFile, MinimumVersion, TlsFiles
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +49,23 @@ GARBAGE_THRESHOLD = 50_000
 @click.option("--management-port", type=click.IntRange(0, 65535), default=8080)
 @click.option("--tls-cert", type=click.Path(path_type=Path), help="The serving certificate and its chain, PEM.")
 @click.option("--tls-key", type=click.Path(path_type=Path), help="Its key, PEM without a passphrase.")
+@click.option(
+    "--tls-ca",
+    type=click.Path(path_type=Path),
+    help="The CA that callers trust, what caBundle has, PEM: not ready while the certificate is not of it.",
+)
+@click.option("--tls-name", help="The name that callers expect in the certificate, checked with --tls-ca.")
+@click.option(
+    "--client-ca",
+    type=click.Path(path_type=Path),
+    help="Reviews need a client certificate of this CA, PEM.",
+)
+@click.option(
+    "--client-name",
+    "client_names",
+    multiple=True,
+    help="Only client certificates with this common name or DNS name. Repeatable.",
+)
 @click.option("--tls-min-version", type=click.Choice(["1.2", "1.3"]), default="1.2")
 @click.option(
     "--namespaces",
@@ -91,6 +108,10 @@ def serve(
     management_port: int,
     tls_cert: Path | None,
     tls_key: Path | None,
+    tls_ca: Path | None,
+    tls_name: str | None,
+    client_ca: Path | None,
+    client_names: tuple[str, ...],
     tls_min_version: MinimumVersion,
     namespaces: str | None,
     namespace_template: str,
@@ -131,11 +152,17 @@ def serve(
         ReviewLog(output, log_format, log_level),
     )
     policy_hash = reviews.snapshot.policies.hash
-    pair = _serving_pair(tls_cert, tls_key, tls_min_version, dev=dev)
+    if tls_name is not None and tls_ca is None:
+        raise click.UsageError("--tls-name needs --tls-ca.")
+    if tls_name is not None and not is_name(tls_name):
+        raise click.UsageError(f"--tls-name {tls_name!r} is no DNS name or IP address.")
+    if client_names and client_ca is None:
+        raise click.UsageError("--client-name needs --client-ca.")
+    pair = _pair(tls_cert, tls_key, dev=dev)
+    certificates = _certificates(TlsFiles(*pair, tls_ca, tls_name, client_ca, tls_min_version), metrics)
     host = host or ("127.0.0.1" if dev else "0.0.0.0")  # noqa: S104 - a server in a pod listens on its address
     configure_logging(output, log_format, log_level)
     metrics.set_policy(policy_hash, time.time())
-    metrics.set_certificate("serving", pair.not_after.timestamp())
     load = Load(max_in_flight)
     rollout = Rollout(reviews, policy_rollout_seconds)
     reload = PolicyReload(policy_paths, files, policy_hash, rollout.use, metrics.count_reload)
@@ -147,11 +174,12 @@ def serve(
         load,
         review_app(reviews, load),
         review_socket,
-        pair.context,
-        management_app(reviews, load, _checks(load, pair, reload, rollout, cluster_namespaces)),
+        certificates.context,
+        management_app(reviews, load, _checks(load, certificates, reload, rollout, cluster_namespaces)),
         management_socket,
         ConnectionLimits(connection_max_requests, connection_max_age_seconds, keep_alive_seconds),
-        [reload.run] if cluster_namespaces is None else [reload.run, cluster_namespaces.run],
+        [reload.run, certificates.run, *([cluster_namespaces.run] if cluster_namespaces is not None else [])],
+        frozenset(client_names),
     )
     where = addresses([review_socket, management_socket])
     logger.info("reviews on https://%s, probes and metrics on http://%s, policy set %s", *where, policy_hash)
@@ -196,22 +224,28 @@ def _follow(api: NamespaceApi, labels: dict[str, Mapping[str, str]], reviews: Re
     return namespaces
 
 
-def _serving_pair(
-    certificate: Path | None, key: Path | None, minimum_version: MinimumVersion, *, dev: bool
-) -> ServingPair:
+def _pair(certificate: Path | None, key: Path | None, *, dev: bool) -> tuple[Path, Path]:
+    """The files of the serving pair, which --dev makes itself."""
     if (certificate is None) != (key is None):
         raise click.UsageError("--tls-cert and --tls-key belong together: give both.")
+    if certificate is not None and key is not None:
+        return certificate, key
+    if not dev:
+        raise click.UsageError("Missing options '--tls-cert' and '--tls-key' (or --dev).")
     try:
-        if certificate is None or key is None:
-            if not dev:
-                raise click.UsageError("Missing options '--tls-cert' and '--tls-key' (or --dev).")
-            ensure_certificates(DEVELOPMENT_FOLDER, DEVELOPMENT_NAMES)
-            certificate, key = DEVELOPMENT_FOLDER / "tls.crt", DEVELOPMENT_FOLDER / "tls.key"
-        return load_serving_pair(certificate, key, minimum_version)
-    except (InvalidServingPair, InvalidCertificateFiles) as error:
+        ensure_certificates(DEVELOPMENT_FOLDER, DEVELOPMENT_NAMES)
+    except InvalidCertificateFiles as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
         raise click.ClickException(f"{error.filename}: {error.strerror}") from error
+    return DEVELOPMENT_FOLDER / "tls.crt", DEVELOPMENT_FOLDER / "tls.key"
+
+
+def _certificates(files: TlsFiles, metrics: Metrics) -> CertificateReload:
+    try:
+        return CertificateReload(files, metrics)
+    except InvalidTlsFile as error:
+        raise click.ClickException(str(error)) from error
 
 
 def _listening(option: str, host: str, port: int) -> socket.socket:
@@ -224,13 +258,20 @@ def _listening(option: str, host: str, port: int) -> socket.socket:
 
 
 def _checks(
-    load: Load, pair: ServingPair, reload: PolicyReload, rollout: Rollout, namespaces: ClusterNamespaces | None
+    load: Load,
+    certificates: CertificateReload,
+    reload: PolicyReload,
+    rollout: Rollout,
+    namespaces: ClusterNamespaces | None,
 ) -> Checks:
     checks: dict[str, Check] = {
         "serving": lambda: None if load.state == "serving" else f"the webhook is {load.state}",
-        "certificate": lambda: pair.why_invalid(datetime.now(UTC)),
+        "certificate": certificates.why_not_ready,
     }
-    notes: dict[str, Check] = {"policies": lambda: reload.note() or rollout.note()}
+    notes: dict[str, Check] = {
+        "certificate": certificates.note,
+        "policies": lambda: reload.note() or rollout.note(),
+    }
     if namespaces is not None:
         checks["namespaces"] = namespaces.why_not_ready
         notes["namespaces"] = namespaces.why_stale
