@@ -256,6 +256,24 @@ ROWS: Mapping[str, Sequence[Panel]] = {
             {"{{which}}": "min by (which) (task_resources_certificate_not_after_timestamp_seconds{@}) - time()"},
         ),
         Panel(
+            "Changes of certificates",
+            "How many changes of certificate files are served (success) or were refused (failure)?",
+            "short",
+            {"{{result}}": "sum by (result) (increase(task_resources_certificate_reloads_total{@}[$__rate_interval]))"},
+        ),
+        Panel(
+            "Refused certificates",
+            "Which replicas have certificate files that cannot be served now, and serve those before them (1)?",
+            "short",
+            {"{{pod}}": "max by (pod) (task_resources_certificate_refused{@})"},
+        ),
+        Panel(
+            "Failed TLS handshakes",
+            "Do callers lack a certificate that counts (client-certificate), or do they refuse ours (alert)?",
+            "ops",
+            _rate("task_resources_failed_handshakes_total{@}", "reason"),
+        ),
+        Panel(
             "Namespaces",
             "How many namespaces of the cluster does each replica know? With --namespaces cluster only.",
             "short",

@@ -111,6 +111,7 @@ class Metrics(Collector):
         self._reloads: Counter[ReloadResult] = Counter({"success": 0, "failure": 0})
         self._certificates: dict[str, float] = {}
         self._certificate_reloads: Counter[ReloadResult] = Counter({"success": 0, "failure": 0})
+        self._certificate_is_refused = False
         self._failed_handshakes: Counter[HandshakeFailure] = Counter(dict.fromkeys(get_args(HandshakeFailure), 0))
         self.namespaces: NamespaceCounts | None = None  # where they do not come from a cluster
         self._registry = CollectorRegistry()
@@ -161,6 +162,7 @@ class Metrics(Collector):
     def count_certificate_reload(self, result: ReloadResult) -> None:
         """Counts a change of certificate files that came into force, or was refused."""
         self._certificate_reloads[result] += 1
+        self._certificate_is_refused = result == "failure"
 
     def count_failed_handshake(self, reason: HandshakeFailure) -> None:
         """Counts a connection that came to no request."""
@@ -236,6 +238,8 @@ class Metrics(Collector):
             ("result",),
             {(result,): count for result, count in self._certificate_reloads.items()},
         )
+        refused = "1 while certificate files are as they were last refused, 0 while they are served."
+        yield _gauge("certificate_refused", refused, (), {(): self._certificate_is_refused})
         yield _counter(
             "failed_handshakes",
             "TLS handshakes that failed: by the client's certificate or its lack, by the client's alert, or otherwise.",

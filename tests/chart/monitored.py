@@ -66,6 +66,9 @@ def _steps(service: Service, cluster: NamespaceServer, volume: Path) -> Iterator
     write_config_map(volume, {"policies.yaml": POLICIES % 3})
     eventually(lambda: "policy_refused 0.0" in service.ask("/metrics").text, "the policies are in force")
     yield "policies changed"
+    service.certificates.pair[0].write_text("no certificate")
+    eventually(lambda: "certificate_refused 1.0" in service.ask("/metrics").text, "the certificate is refused")
+    yield "certificate refused"
 
 
 def _status(service: Service, given: Json, namespace: str) -> int:

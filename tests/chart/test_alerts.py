@@ -94,6 +94,7 @@ CASES = (
         value=lambda scraped: as_utc(certificate_end(scraped)),
         changed_at=lambda scraped: certificate_end(scraped) - 2 * DAY,
     ),
+    Case("TaskResourceWebhookCertificateRefused", "policies changed", "certificate refused", quiet=4, fires=6),
     Case(
         "TaskResourceWebhookNamespacesStale",
         "reviewed",

@@ -19,7 +19,7 @@ OURS = {panel["title"]: panel for panel in panels() if "apiserver_" not in json.
 
 @pytest.mark.parametrize("panel", OURS.values(), ids=OURS)
 def test_a_panel_has_an_answer(panel: Json, scraped: Mapping[str, Scrape], promtool: Promtool) -> None:
-    given = series(scraped["started"], scraped["policies changed"], **TARGET, pod="webhook-1")
+    given = series(scraped["started"], scraped["certificate refused"], **TARGET, pod="webhook-1")
     promtool.try_queries(given, queries(panel))
 
 
