@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from tests.programs import CHART_TOOLS, CONTROL_PLANE, DEFINITIONS, build
+from tests.prometheus import Promtool
 
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
 
@@ -61,3 +62,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def programs(pytestconfig: pytest.Config) -> Mapping[str, str]:
     """The path of each program, or folder of definitions, that is needed."""
     return pytestconfig.stash[PROGRAMS]
+
+
+@pytest.fixture
+def promtool(programs: Mapping[str, str], tmp_path: Path) -> Promtool:
+    """The real promtool."""
+    return Promtool(programs["promtool"], tmp_path)

@@ -107,9 +107,11 @@ class Metrics(Collector):
         self._resources, self._projects = _Names(MOST_RESOURCES), _Names(MOST_PROJECTS)
         self._policy_hash = ""
         self._policy_loaded_at = 0.0
+        self._policy_is_refused = False
         self._reloads: Counter[ReloadResult] = Counter({"success": 0, "failure": 0})
         self._certificates: dict[str, float] = {}
         self._certificate_reloads: Counter[ReloadResult] = Counter({"success": 0, "failure": 0})
+        self._certificate_is_refused = False
         self._failed_handshakes: Counter[HandshakeFailure] = Counter(dict.fromkeys(get_args(HandshakeFailure), 0))
         self.namespaces: NamespaceCounts | None = None  # where they do not come from a cluster
         self._registry = CollectorRegistry()
@@ -151,6 +153,7 @@ class Metrics(Collector):
     def count_reload(self, result: ReloadResult) -> None:
         """Counts a change of policy files that came into force, or was refused."""
         self._reloads[result] += 1
+        self._policy_is_refused = result == "failure"
 
     def set_certificate(self, which: str, not_after: float) -> None:
         """When a certificate ends, in seconds since the epoch."""
@@ -159,6 +162,7 @@ class Metrics(Collector):
     def count_certificate_reload(self, result: ReloadResult) -> None:
         """Counts a change of certificate files that came into force, or was refused."""
         self._certificate_reloads[result] += 1
+        self._certificate_is_refused = result == "failure"
 
     def count_failed_handshake(self, reason: HandshakeFailure) -> None:
         """Counts a connection that came to no request."""
@@ -213,6 +217,8 @@ class Metrics(Collector):
             ("result",),
             {(result,): count for result, count in self._reloads.items()},
         )
+        refused = "1 while policy files are as they were last refused, 0 while they are in force."
+        yield _gauge("policy_refused", refused, (), {(): self._policy_is_refused})
         yield _gauge(
             "policy_last_success_timestamp_seconds",
             "When policies were last loaded without an error.",
@@ -232,6 +238,8 @@ class Metrics(Collector):
             ("result",),
             {(result,): count for result, count in self._certificate_reloads.items()},
         )
+        refused = "1 while certificate files are as they were last refused, 0 while they are served."
+        yield _gauge("certificate_refused", refused, (), {(): self._certificate_is_refused})
         yield _counter(
             "failed_handshakes",
             "TLS handshakes that failed: by the client's certificate or its lack, by the client's alert, or otherwise.",

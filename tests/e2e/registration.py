@@ -82,6 +82,7 @@ def another_webhook(
     namespace: str,
     patch: Callable[[Json], list[Json]],
     *,
+    webhook: str = "another.webhook.example",
     reinvocation: Literal["Never", "IfNeeded"] = "Never",
 ) -> Iterator[None]:
     """A mutating webhook of somebody else, ordered after ours, that patches the pods of one namespace."""
@@ -92,7 +93,7 @@ def another_webhook(
             "metadata": {"name": name},
             "webhooks": [
                 {
-                    "name": "another.webhook.example",
+                    "name": webhook,
                     "admissionReviewVersions": ["v1"],
                     "clientConfig": _client_config(url, certificates),
                     "rules": [

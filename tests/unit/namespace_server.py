@@ -249,3 +249,12 @@ def namespace_server(
             fake.close()
             server.shutdown()
             thread.join()
+
+
+def kubeconfig(folder: Path, url: str) -> Path:
+    """A kubeconfig of the server at that address."""
+    file = folder / "kubeconfig"
+    contexts = [{"name": "a", "context": {"cluster": "a", "user": "a"}}]
+    clusters, users = [{"name": "a", "cluster": {"server": url}}], [{"name": "a", "user": {}}]
+    file.write_text(json.dumps({"current-context": "a", "contexts": contexts, "clusters": clusters, "users": users}))
+    return file

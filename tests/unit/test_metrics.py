@@ -2,6 +2,7 @@
 
 import io
 from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from tests.unit.deciding import Json, container, pod, policy_set, review_body
 from tests.unit.promlint import lint
 from webhook.app import Reviews
 from webhook.logs import ReviewLog
-from webhook.metrics import MOST_RESOURCES, Metrics, NamespaceCounts
+from webhook.metrics import MOST_RESOURCES, Metrics, NamespaceCounts, ReloadResult
 from webhook.snapshot import Snapshot
 
 POLICY = """\
@@ -108,6 +109,8 @@ def test_ten_thousand_names_of_resources_make_a_bounded_number_of_series() -> No
     assert len(series(reviews)) <= before + 2 * (MOST_RESOURCES + 1) + 1
 
 
+RESULTS: Sequence[ReloadResult | None] = (None, "failure", "failure", "success")
+
 ODD = ["", " ", "ä", '"\n\\', "\x00", "a" * 10_000, "CREATE ", "create", "{}", "le"]
 
 
@@ -165,3 +168,20 @@ def test_every_label_but_a_resource_has_values_of_a_closed_set() -> None:
         "which": {"serving"},
         "result": {"success", "failure", "found"},
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("policy", Metrics.count_reload), ("certificate", Metrics.count_certificate_reload)],
+    ids=["policy", "certificate"],
+)
+def test_a_refused_change_shows_until_one_is_in_force(
+    name: str, count: Callable[[Metrics, ReloadResult], None]
+) -> None:
+    metrics = Metrics()
+    shown = []
+    for result in RESULTS:
+        if result is not None:
+            count(metrics, result)
+        shown.append(f"task_resources_{name}_refused 1.0" in metrics.exposition().decode())
+    assert shown == [False, True, True, False]

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.unit.deciding import container, pod, review_body
-from tests.unit.namespace_server import NamespaceServer, namespace_server
+from tests.unit.namespace_server import NamespaceServer, kubeconfig, namespace_server
 from tests.unit.serving import SECONDS, Server, arguments, http, read_answer, running, until
 from webhook.server import LARGEST_DIRECT_BYTES, listen
 
@@ -164,14 +164,6 @@ def follower(cluster: NamespaceServer, tmp_path_factory: pytest.TempPathFactory)
         environment.setenv("KUBECONFIG", str(kubeconfig(folder, cluster.url)))
         with running(folder, "--namespaces", "cluster", "--drain-seconds", "0") as started:
             yield started
-
-
-def kubeconfig(folder: Path, url: str) -> Path:
-    file = folder / "kubeconfig"
-    contexts = [{"name": "a", "context": {"cluster": "a", "user": "a"}}]
-    clusters, users = [{"name": "a", "cluster": {"server": url}}], [{"name": "a", "user": {}}]
-    file.write_text(json.dumps({"current-context": "a", "contexts": contexts, "clusters": clusters, "users": users}))
-    return file
 
 
 def of_namespace(name: str) -> bytes:
