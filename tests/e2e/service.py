@@ -111,8 +111,12 @@ def serving(
     drain_seconds: float = 0,
     policies: Path = POLICIES,
     kubeconfig: Path | None = None,
+    more: Mapping[str, object] = {},
 ) -> Iterator[Service]:
-    """A webhook that is ready, with the namespaces of the cluster that a kubeconfig names; ended at the end."""
+    """A webhook that is ready, with the namespaces of the cluster that a kubeconfig names; ended at the end.
+
+    `more` are further options.
+    """
     port, management_port = free_ports(2)
     management_url = f"http://127.0.0.1:{management_port}"
     certificate, key = certificates.pair
@@ -127,6 +131,7 @@ def serving(
         "--namespaces": "cluster" if kubeconfig else "none",
         "--log-format": "json",
         "--drain-seconds": drain_seconds,
+        **more,
     }
     words = [str(word) for option in options.items() for word in option]
     environment = {"KUBECONFIG": str(kubeconfig)}
