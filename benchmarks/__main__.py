@@ -78,6 +78,22 @@ def creates(pods: int) -> None:
 
 
 @main.command()
+@click.argument("cases", nargs=-1)
+@_rounds
+@click.option("--seconds", default=15.0, show_default=True, help="Of each case in a round.")
+@click.option("--rate", default=24.0, show_default=True, help="Pods that are created in a second.")
+@click.option("--connection-max-requests", default=5, show_default=True, help="As of serve: few make new ones often.")
+def reliability(cases: tuple[str, ...], rounds: int, seconds: float, rate: float, connection_max_requests: int) -> None:
+    """Pods that are lost while something changes, or too much comes in: all cases, or these."""
+    from benchmarks.reliability import CASES, reliability
+
+    if unknown := set(cases) - CASES.keys():
+        raise click.UsageError(f"{', '.join(unknown)}: the cases are {', '.join(CASES)}")
+    options = {"--connection-max-requests": connection_max_requests}
+    click.echo(reliability(cases or [*CASES], rounds=rounds, seconds=seconds, rate=rate, options=options))
+
+
+@main.command()
 @_rounds
 @click.option("--pods", default=100_000, show_default=True, type=click.IntRange(100, 10_000_000))
 def dump(rounds: int, pods: int) -> None:

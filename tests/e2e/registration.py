@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any, Literal
+from uuid import uuid4
 
 import yaml
 
@@ -16,6 +17,7 @@ from tests.e2e.cluster import Cluster
 from tests.e2e.pods import container, pod
 from tests.e2e.processes import eventually
 from tests.e2e.service import Certificates, Service
+from tests.e2e.stream import GREEDY
 
 Json = dict[str, Any]
 FailurePolicy = Literal["Fail", "Ignore"]
@@ -59,6 +61,28 @@ def registered_for(cluster: Cluster, namespace: str, url: str, failure_policy: F
     finally:
         cluster.registry.delete_mutating_webhook_configuration(namespace)
         cluster.registry.delete_validating_webhook_configuration(namespace)
+
+
+def trust(cluster: Cluster, name: str, authorities: str) -> None:
+    """Has the API server trust these authorities where it asks what `registered_for` registered under that name.
+
+    Waits until it does: a pod of a name that the same change exempts is then reviewed by neither webhook.
+    """
+    exempted = f"exempted-{uuid4().hex}"
+    bundle = base64.b64encode(authorities.encode()).decode()
+    expression = f"!has(object.metadata.name) || object.metadata.name != '{exempted}'"
+    change = [
+        {"op": "replace", "path": "/webhooks/0/clientConfig/caBundle", "value": bundle},
+        {"op": "add", "path": "/webhooks/0/matchConditions/-", "value": {"name": exempted, "expression": expression}},
+    ]
+    cluster.registry.patch_mutating_webhook_configuration(name, change)
+    cluster.registry.patch_validating_webhook_configuration(name, change)
+
+    def is_exempted() -> bool:
+        answer = cluster.try_out(name, {**GREEDY, "metadata": {"name": exempted}})
+        return answer.status == 201 and not answer.warnings
+
+    eventually(is_exempted, "the API server has the new caBundle")
 
 
 def _wait_until_asked(cluster: Cluster) -> None:

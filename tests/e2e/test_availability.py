@@ -1,26 +1,17 @@
-"""What happens to pods while the webhook starts, leaves or is away."""
+"""What happens to pods while the webhook is away, and how a replica leaves."""
 
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from itertools import count
 from pathlib import Path
-from threading import Event
-from typing import Any
 
 import pytest
 
-from tests.e2e.balancer import Address, balancer
 from tests.e2e.cluster import Answer, Cluster
-from tests.e2e.pods import container, pod, resources
+from tests.e2e.pods import resources
 from tests.e2e.processes import eventually, free_ports
 from tests.e2e.registration import MUTATING, registered_for
-from tests.e2e.service import Service, creation, is_ready, serving
+from tests.e2e.service import creation, is_ready, serving
+from tests.e2e.stream import GREEDY
 
 pytestmark = pytest.mark.e2e
-
-Json = dict[str, Any]
-
-GREEDY = pod(container(limits={"cpu": "16", "memory": "1Gi"}))
 
 
 def test_fail_creates_no_pod_while_the_webhook_is_away(cluster: Cluster) -> None:
@@ -55,46 +46,6 @@ def failed_open(cluster: Cluster, namespace: str) -> bool:
     )
 
 
-def test_a_rolling_update_of_two_replicas_fails_no_pod(cluster: Cluster, tmp_path: Path) -> None:
-    namespace = cluster.namespace(labels={})
-    replicas: list[Service] = []
-
-    def ready() -> list[Address]:
-        return [("127.0.0.1", each.port) for each in replicas if is_ready(each.management_url)]
-
-    with balancer(ready) as port, ExitStack() as processes:
-
-        def start() -> None:
-            log = tmp_path / f"replica-{len(replicas)}.log"
-            replicas.append(processes.enter_context(serving(cluster.service.certificates, log, drain_seconds=0.5)))
-
-        start()
-        start()
-        with registered_for(cluster, namespace, f"https://127.0.0.1:{port}", "Fail"):
-            eventually(lambda: is_bounded(cluster.try_out(namespace, GREEDY)), "the API server asks")
-            done, numbers = Event(), count()
-
-            def keep_creating(_: int) -> list[Answer]:
-                answers = []
-                while not done.is_set():
-                    task = {**GREEDY, "metadata": {"name": f"task-{next(numbers)}"}}
-                    answers.append(cluster.try_out(namespace, task))
-                return answers
-
-            with ThreadPoolExecutor(8) as clients:
-                creating = [clients.submit(keep_creating, number) for number in range(8)]
-                try:
-                    for old in replicas[:2]:
-                        start()
-                        old.process.terminate()
-                        assert old.process.wait(20) == 0
-                finally:
-                    done.set()
-            answers = [answer for each in creating for answer in each.result()]
-    assert len(answers) > 100
-    assert [answer.body for answer in answers if not is_bounded(answer)] == []
-
-
 def test_a_replica_that_leaves_answers_on_and_sends_its_callers_elsewhere(cluster: Cluster, tmp_path: Path) -> None:
     with serving(cluster.service.certificates, tmp_path / "leaving.log", drain_seconds=30) as leaving:
         leaving.process.terminate()
@@ -105,7 +56,3 @@ def test_a_replica_that_leaves_answers_on_and_sends_its_callers_elsewhere(cluste
         assert answer.json()["response"]["patchType"] == "JSONPatch"
         leaving.process.terminate()  # a second signal ends the draining
         assert leaving.process.wait(20) == 0
-
-
-def is_bounded(answer: Answer) -> bool:
-    return answer.status == 201 and resources(answer.body)["main"]["limits"]["cpu"] == "4"
