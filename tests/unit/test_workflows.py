@@ -51,7 +51,10 @@ def test_ci_tries_every_supported_python_and_kubernetes() -> None:
     classifiers = re.findall(r'"Programming Language :: Python :: (3\.\d+)"', (ROOT / "pyproject.toml").read_text())
     assert matrix["python"] == classifiers
     folders = (ROOT / "tools" / "programs").glob("kubernetes-*")
-    assert matrix["kubernetes"] == sorted(folder.name.removeprefix("kubernetes-") for folder in folders)
+    supported = sorted(folder.name.removeprefix("kubernetes-") for folder in folders)
+    assert matrix["kubernetes"] == supported
+    page = (ROOT / "docs" / "install.md").read_text()
+    assert f"| {', '.join(reversed(supported))} | every test runs on it" in page
 
 
 def test_a_release_finds_the_version_that_its_tag_must_name() -> None:
