@@ -122,7 +122,7 @@ def test_it_serves_by_the_namespaces_of_a_cluster(
         pass
 
 
-@pytest.mark.parametrize("asking", ["review", "policy effective default"])
+@pytest.mark.parametrize("asking", ["review --namespace default", "policy effective default"])
 def test_it_asks_a_cluster(installed: Path, cluster: Cluster, asking: str) -> None:
     options = ["--cluster", "--policy", str(POLICIES), "--kubeconfig", str(cluster.plane.kubeconfig("admin"))]
     done = subprocess.run(program(installed, *asking.split(), *options), capture_output=True, text=True, timeout=60)
