@@ -19,10 +19,11 @@ from benchmarks.servers import HERE
 from tests.e2e.cluster import Cluster, connected
 from tests.e2e.control_plane import control_plane
 from tests.e2e.deployment import Deployment, deployed, renewed, replace_authority, secret
+from tests.e2e.pods import GREEDY
 from tests.e2e.processes import eventually
 from tests.e2e.registration import registered_for
 from tests.e2e.service import make_certificates, serving
-from tests.e2e.stream import GREEDY, Stream, steady_creations
+from tests.e2e.stream import Stream, steady_creations
 from tests.programs import build
 
 # As docs/operations.md has it, the drain time and the rollout but shorter.

@@ -47,13 +47,26 @@ class Chart:
 
     def run(self, arguments: list[str], values: Mapping[str, Any]) -> subprocess.CompletedProcess[str]:
         """Runs Helm with these values in addition to the chart's."""
-        return subprocess.run(
-            [self.helm, *arguments, "--namespace", NAMESPACE, "--values", "-"],
-            input=json.dumps(nested(values)),
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        return run_helm(self.helm, *arguments, "--namespace", NAMESPACE, values=values)
+
+
+def run_helm(
+    program: str,
+    *arguments: str,
+    values: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+    seconds: float = 60,
+) -> subprocess.CompletedProcess[str]:
+    """What Helm does and says; `values` are a map, or paths such as `image.tag` with theirs."""
+    given = [] if values is None else ["--values", "-"]
+    return subprocess.run(
+        [program, *arguments, *given],
+        input=None if values is None else json.dumps(nested(values)),
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        env=environment,
+    )
 
 
 def nested(values: Mapping[str, Any]) -> Json:

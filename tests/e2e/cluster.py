@@ -171,6 +171,11 @@ def create(api: client.ApiClient, namespace: str, task: Json, *, dry_run: bool =
     return Answer(response.status, json.loads(response.read()), _warnings(response.headers))
 
 
+def refusal(answer: Answer) -> Answer | None:
+    """The answer, if it is one."""
+    return answer if answer.status >= 400 else None
+
+
 def _answer(method: Any, *arguments: Any, **options: Any) -> Answer:
     try:
         response = method(*arguments, _preload_content=False, **options)

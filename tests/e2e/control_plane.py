@@ -105,13 +105,17 @@ class ControlPlane:
         path.write_text(yaml.safe_dump(config))
         return path
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """For programs that speak to it as admin; what they keep at home they keep in its folder."""
+        return {**os.environ, "KUBECONFIG": str(self.kubeconfig("admin")), "HOME": str(self.folder)}
+
     def kubectl(self, *arguments: str, given: Json | None = None) -> "subprocess.CompletedProcess[str]":
         """What kubectl prints, as admin; `given` is its standard input."""
-        command = [self.programs["kubectl"], f"--kubeconfig={self.kubeconfig('admin')}", *arguments]
-        environment = {**os.environ, "HOME": str(self.folder)}  # where kubectl keeps what it discovered
+        command = [self.programs["kubectl"], *arguments]
         given_text = None if given is None else json.dumps(given)
         return subprocess.run(
-            command, input=given_text, capture_output=True, text=True, timeout=60, env=environment, check=False
+            command, input=given_text, capture_output=True, text=True, timeout=60, env=self.environment, check=False
         )
 
     def audit_events(self, namespace: str) -> list[Json]:

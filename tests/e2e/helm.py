@@ -1,7 +1,5 @@
 """Real Helm at a cluster of its own: nothing is registered but what is installed, and its pods run on one node."""
 
-import json
-import os
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +9,7 @@ from typing import Any, Literal
 
 from kubernetes import client
 
-from tests.chart.rendering import CHART, nested
+from tests.chart.rendering import CHART, run_helm
 from tests.e2e.balancer import balancer
 from tests.e2e.cluster import Answer, connected, create
 from tests.e2e.control_plane import ControlPlane, control_plane
@@ -40,16 +38,9 @@ class Site:
         return client.CoreV1Api(self.api)
 
     def helm(self, *arguments: str, values: Mapping[str, Any] | None = None) -> "subprocess.CompletedProcess[str]":
-        """What Helm does and says; `values` are paths such as `image.tag` with theirs."""
-        given = [] if values is None else ["--values", "-"]
-        return subprocess.run(
-            [self.program, *arguments, *given],
-            input=None if values is None else json.dumps(nested(values)),
-            capture_output=True,
-            text=True,
-            timeout=HELM_SECONDS,
-            env={**os.environ, "KUBECONFIG": str(self.plane.kubeconfig("admin")), "HOME": str(self.plane.folder)},
-        )
+        """What Helm does and says at this cluster."""
+        environment = self.plane.environment
+        return run_helm(self.program, *arguments, values=values, environment=environment, seconds=HELM_SECONDS)
 
     def try_out(self, namespace: str, task: Json) -> Answer:
         """A creation that is answered like a real one, and not stored."""

@@ -10,7 +10,6 @@ import base64
 import json
 import os
 import re
-import ssl
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -18,10 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import urlopen
@@ -33,6 +31,7 @@ from tests.e2e.balancer import Address
 from tests.e2e.cluster import connected
 from tests.e2e.control_plane import ControlPlane
 from tests.e2e.service import PROGRAM
+from tests.http_server import Handler, listening
 from webhook.certificates import ensure_certificates
 
 Json = dict[str, Any]
@@ -370,28 +369,12 @@ def _node(port: int) -> Json:
 def _logs(kubelet: Kubelet) -> Iterator[int]:
     """The port on which the API server asks for a container's log."""
 
-    class Answers(BaseHTTPRequestHandler):
+    class Answers(Handler):
         def do_GET(self) -> None:
             _, namespace, name, _ = urlsplit(self.path).path.strip("/").split("/")
-            text = kubelet.log_of(namespace, name).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text)
-
-        def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - as in BaseHTTPRequestHandler
-            """Says nothing."""
+            self.answer(200, kubelet.log_of(namespace, name).encode(), "text/plain")
 
     certificates = kubelet.plane.folder / "kubelet"
     ensure_certificates(certificates, [NODE])
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificates / "tls.crt", certificates / "tls.key")
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield server.server_port
-        finally:
-            server.shutdown()
-            thread.join()
+    with listening(Answers, certificates) as port:
+        yield port

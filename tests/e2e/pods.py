@@ -33,6 +33,10 @@ def pod(
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": body}
 
 
+# More than the maximum of 4 CPUs that most policies of the tests have.
+GREEDY = pod(container(limits={"cpu": "16", "memory": "1Gi"}))
+
+
 def deployment(template: Json, *, replicas: int = 1) -> Json:
     """A Deployment of this pod."""
     return _of_pods("Deployment", template, replicas=replicas)

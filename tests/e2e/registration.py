@@ -2,22 +2,19 @@
 
 import base64
 import json
-import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any, Literal
 from uuid import uuid4
 
 import yaml
 
 from tests.e2e.cluster import Cluster
-from tests.e2e.pods import container, pod
+from tests.e2e.pods import GREEDY, container, pod
 from tests.e2e.processes import eventually
 from tests.e2e.service import Certificates, Service
-from tests.e2e.stream import GREEDY
+from tests.http_server import Handler, listening
 
 Json = dict[str, Any]
 FailurePolicy = Literal["Fail", "Ignore"]
@@ -149,7 +146,7 @@ def _is_asked(cluster: Cluster, namespace: str, configuration: str) -> bool:
 
 @contextmanager
 def _server(certificates: Certificates, patch: Callable[[Json], list[Json]]) -> Iterator[str]:
-    class Answers(BaseHTTPRequestHandler):
+    class Answers(Handler):
         def do_POST(self) -> None:
             request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["request"]
             operations = patch(request["object"])
@@ -160,22 +157,7 @@ def _server(certificates: Certificates, patch: Callable[[Json], list[Json]]) -> 
                     "patch": base64.b64encode(json.dumps(operations).encode()).decode(),
                 }
             review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.end_headers()
-            self.wfile.write(json.dumps(review).encode())
+            self.answer(200, json.dumps(review).encode())
 
-        def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - as in BaseHTTPRequestHandler
-            """Says nothing."""
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*certificates.pair)
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield f"https://127.0.0.1:{server.server_port}/"
-        finally:
-            server.shutdown()
-            thread.join()
+    with listening(Answers, certificates.folder) as port:
+        yield f"https://127.0.0.1:{port}/"

@@ -51,6 +51,11 @@ class Service:
     def port(self) -> int:
         return int(self.url.rpartition(":")[2])
 
+    def serves(self, certificate: str) -> bool:
+        """Whether a new connection gets this certificate, PEM."""
+        served = ssl.get_server_certificate(("127.0.0.1", self.port))
+        return ssl.PEM_cert_to_DER_cert(served) == ssl.PEM_cert_to_DER_cert(certificate)
+
     def client(self) -> httpx.Client:
         """A client that trusts the service's authority, and it alone."""
         context = ssl.create_default_context(cafile=str(self.certificates.authority))

@@ -9,13 +9,12 @@ from itertools import count
 from threading import Event
 
 from tests.e2e.cluster import Answer, Cluster
-from tests.e2e.pods import container, pod, resources
+from tests.e2e.pods import GREEDY, resources
 from tests.e2e.processes import eventually
 
 # As many are created at the same moment, so that the API server needs several connections and uses all replicas.
 CLIENTS = 6
 
-GREEDY = pod(container(limits={"cpu": "16", "memory": "1Gi"}))
 TASK = {**GREEDY, "metadata": {"generateName": "task-"}}
 
 

@@ -4,12 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.cluster import Answer, Cluster
-from tests.e2e.pods import resources
+from tests.e2e.cluster import Cluster, refusal
+from tests.e2e.pods import GREEDY, resources
 from tests.e2e.processes import eventually, free_ports
 from tests.e2e.registration import MUTATING, registered_for
 from tests.e2e.service import creation, is_ready, serving
-from tests.e2e.stream import GREEDY
 
 pytestmark = pytest.mark.e2e
 
@@ -22,10 +21,6 @@ def test_fail_creates_no_pod_while_the_webhook_is_away(cluster: Cluster) -> None
         assert refused.status == 500
         assert f'failed calling webhook "{MUTATING}"' in refused.message
         assert cluster.pods(namespace) == []
-
-
-def refusal(answer: Answer) -> Answer | None:
-    return answer if answer.status >= 400 else None
 
 
 def test_ignore_creates_pods_as_they_come_while_the_webhook_is_away_and_the_audit_log_says_so(cluster: Cluster) -> None:

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,11 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from tests.chart.rendering import CHART, nested
+from tests.chart.rendering import CHART, run_helm
 from tests.e2e.cluster import Cluster
 from webhook.certificates import ensure_certificates
+
+pytestmark = pytest.mark.e2e
 
 NAME = "helm-made"
 
@@ -30,22 +31,16 @@ class Release:
 
     def run(self, command: str, *arguments: str, values: Mapping[str, Any] | None = None) -> None:
         """Runs a command of Helm."""
-        given = ["--values", "-"] if values is not None else []
-        only_here = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": [self.namespace]}
-        ours = {"webhooks.namespaces.matchExpressions": [only_here], "fullnameOverride": NAME, **(values or {})}
-        result = subprocess.run(
-            [self.helm, command, NAME, *arguments, *given, "--namespace", self.namespace],
-            env={"KUBECONFIG": str(self.cluster.plane.kubeconfig("admin")), "HOME": str(self.cluster.plane.folder)},
-            input=json.dumps(nested(ours)),
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        words = (command, NAME, *arguments, "--namespace", self.namespace)
+        result = run_helm(self.helm, *words, values=values, environment=self.cluster.plane.environment)
         assert result.returncode == 0, result.stderr
 
     def upgrade(self, **values: Any) -> "State":
         """Installs or upgrades, and reads what is there then."""
-        self.run("upgrade", str(CHART), "--install", values={key.replace("__", "."): values[key] for key in values})
+        only_here = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": [self.namespace]}
+        ours = {"webhooks.namespaces.matchExpressions": [only_here], "fullnameOverride": NAME}
+        given = {key.replace("__", "."): value for key, value in values.items()}
+        self.run("upgrade", str(CHART), "--install", values={**ours, **given})
         return self.state()
 
     def state(self) -> "State":

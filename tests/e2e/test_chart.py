@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.chart.rendering import CHART
+from tests.chart.rendering import CHART, NAME, NAMESPACE
 from tests.e2e.cluster import ENFORCED
 from tests.e2e.helm import WAIT, Release, Site, site
-from tests.e2e.pods import container, pod, resources
+from tests.e2e.pods import GREEDY, resources
 from tests.e2e.processes import eventually
 from tests.programs import DEFINITIONS
 from webhook.certificates import ensure_certificates
@@ -22,11 +22,6 @@ from webhook.certificates import ensure_certificates
 pytestmark = pytest.mark.e2e
 
 Json = dict[str, Any]
-
-NAME = "task-resource-webhook"
-NAMESPACE = "task-resources"
-
-GREEDY = pod(container(limits={"cpu": "16", "memory": "1Gi"}))
 
 
 def policy(cpu: str) -> str:

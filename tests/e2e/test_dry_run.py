@@ -3,11 +3,9 @@
 import pytest
 
 from tests.e2e.cluster import Cluster
-from tests.e2e.pods import container, pod, resources
+from tests.e2e.pods import GREEDY, resources
 
 pytestmark = pytest.mark.e2e
-
-GREEDY = pod(container(limits={"cpu": "16", "memory": "1Gi"}))
 
 
 def test_a_dry_run_is_answered_like_a_creation_and_stores_nothing(cluster: Cluster) -> None:

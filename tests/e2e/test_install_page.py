@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.chart.rendering import NAME, NAMESPACE
 from tests.e2e.helm import QUICK, Site, site
 from tests.e2e.processes import NotInTime, eventually
 from tests.pages import commands, is_shown
@@ -20,7 +21,6 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "install.md"
 BLOCK = re.compile(r"^```(console|yaml)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
-NAME, NAMESPACE = "task-resource-webhook", "task-resources"
 
 # What is not here: a builder and a registry, and a kubelet that forwards ports.
 NOT_HERE = ("docker ", "kubectl port-forward ")

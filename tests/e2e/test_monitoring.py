@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.cluster import Cluster, connected
 from tests.e2e.control_plane import ControlPlane, another_api_server
-from tests.e2e.pods import LIMITS, container, pod
+from tests.e2e.pods import GREEDY, LIMITS, pod
 from tests.e2e.processes import eventually, free_ports
 from tests.e2e.registration import MUTATING, VALIDATING, FailurePolicy, another_webhook, registered_for
 from tests.prometheus import (
@@ -30,7 +30,6 @@ pytestmark = pytest.mark.e2e
 Json = dict[str, Any]
 Scrapes = Mapping[str, Scrape]
 
-GREEDY = pod(container(limits={"cpu": "16", "memory": "1Gi"}))
 UNUSABLE = pod(annotations={LIMITS: "?"})
 MIRROR = pod(annotations={"kubernetes.io/config.mirror": "x"}, nodeName="node-1")
 UNGUARDED = "object.metadata.labels['kind'] == 'task'"

@@ -11,7 +11,7 @@ from kubernetes import client
 
 from tests.e2e.cluster import Answer, Cluster, connected
 from tests.e2e.control_plane import ControlPlane, another_api_server
-from tests.e2e.pods import container, pod, resources
+from tests.e2e.pods import GREEDY, resources
 from tests.e2e.processes import eventually
 from tests.e2e.registration import VALIDATING, registered_for
 from tests.e2e.service import Service, creation, is_ready, serving
@@ -23,7 +23,6 @@ Json = dict[str, Any]
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "rbac.yaml"
 HOME = "task-resources"
-GREEDY = pod(container(limits={"cpu": "16", "memory": "1Gi"}))
 
 # What a container may have, by the policies of the tests.
 UNREVIEWED, PLATFORM, VISION, VISION_PRODUCTION = "16", "4", "2", "3"

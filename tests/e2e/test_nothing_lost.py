@@ -7,10 +7,11 @@ import pytest
 
 from tests.e2e.cluster import Cluster
 from tests.e2e.deployment import OFTEN_CONNECTED, Deployment, deployed, renewed, replace_authority, secret
+from tests.e2e.pods import GREEDY
 from tests.e2e.processes import eventually
 from tests.e2e.registration import registered_for
 from tests.e2e.service import make_certificates
-from tests.e2e.stream import GREEDY, Stream, steady_creations
+from tests.e2e.stream import Stream, steady_creations
 
 pytestmark = pytest.mark.e2e
 

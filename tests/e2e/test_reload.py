@@ -10,7 +10,8 @@ import pytest
 
 from tests.config_map import write_config_map
 from tests.e2e.cluster import Cluster
-from tests.e2e.pods import APPLIED, annotations, container, pod, resources
+from tests.e2e.deployment import POLICY
+from tests.e2e.pods import APPLIED, GREEDY, annotations, resources
 from tests.e2e.processes import eventually
 from tests.e2e.registration import registered_for
 from tests.e2e.service import Service, serving
@@ -18,14 +19,6 @@ from tests.e2e.service import Service, serving
 pytestmark = pytest.mark.e2e
 
 Json = dict[str, Any]
-
-POLICY = """\
-apiVersion: task-resources.io/v1alpha1
-kind: TaskResourcePolicy
-metadata: {name: platform}
-spec: {container: {max: {cpu: %s}}}
-"""
-GREEDY = pod(container(limits={"cpu": "16", "memory": "1Gi"}))
 
 
 @pytest.fixture

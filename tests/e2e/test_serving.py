@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.e2e.cluster import Cluster, connected, create
-from tests.e2e.pods import APPLIED, annotations, container, pod, resources
+from tests.e2e.pods import APPLIED, GREEDY, annotations, pod, resources
 from tests.e2e.service import Service
 
 pytestmark = pytest.mark.e2e
@@ -19,7 +19,6 @@ pytestmark = pytest.mark.e2e
 Json = dict[str, Any]
 
 CLIENTS = 40
-GREEDY = pod(container(limits={"cpu": "16", "memory": "1Gi"}))
 
 
 @pytest.fixture(scope="module")

@@ -1,27 +1,24 @@
 """Certificates that are replaced while the API server keeps asking, and an API server that shows one of its own."""
 
-import base64
 import re
-import ssl
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from itertools import count
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import pytest
 import yaml
 
 from tests.config_map import write_config_map
-from tests.e2e.cluster import Answer, Cluster, connected
+from tests.e2e.cluster import Answer, Cluster, connected, refusal
 from tests.e2e.control_plane import another_api_server
-from tests.e2e.pods import container, pod, resources
+from tests.e2e.deployment import OFTEN_CONNECTED, renewed, secret
+from tests.e2e.pods import GREEDY, resources
 from tests.e2e.processes import eventually
-from tests.e2e.registration import registered_for
+from tests.e2e.registration import registered_for, trust
 from tests.e2e.service import Certificates, Service, serving
+from tests.e2e.stream import steady_creations
 from webhook.certificates import ensure_certificates
 
 pytestmark = pytest.mark.e2e
@@ -29,9 +26,11 @@ pytestmark = pytest.mark.e2e
 Json = dict[str, Any]
 Files = dict[str, str]
 
-GREEDY = pod(container(limits={"cpu": "16", "memory": "1Gi"}))
 PAGE = Path(__file__).parents[2] / "docs" / "certificates.md"
 NAMES = ["localhost", "127.0.0.1"]
+
+# Pods a second, and how many are enough to see whether one fails.
+RATE, SOME = 100.0, 100
 
 
 @pytest.fixture
@@ -47,24 +46,16 @@ def files_of(folder: Path) -> Files:
     return {file.name: file.read_text() for file in folder.iterdir() if file.is_file()}
 
 
-def renewed(folder: Path, old: Path) -> Files:
-    """A new serving certificate of the same CA."""
-    folder.mkdir()
-    for name in ("ca.crt", "ca.key"):
-        (folder / name).write_bytes((old / name).read_bytes())
-    return replaced(folder)
-
-
-def replaced(folder: Path) -> Files:
-    """A new serving certificate, of a new CA where the folder has none."""
-    ensure_certificates(folder, NAMES)
+def made(folder: Path, client: str | None = None) -> Files:
+    """A new CA and what it signed."""
+    ensure_certificates(folder, NAMES, client=client)
     return files_of(folder)
 
 
 @pytest.fixture
 def rotating(volume: Path, tmp_path: Path) -> Iterator[Service]:
     """A webhook whose connections end after a few requests, so that handshakes never stop."""
-    more = {"--tls-ca": volume / "ca.crt", "--tls-name": "127.0.0.1", "--connection-max-requests": 5}
+    more = {"--tls-ca": volume / "ca.crt", "--tls-name": "127.0.0.1", **OFTEN_CONNECTED}
     with serving(Certificates(volume), tmp_path / "webhook.log", more=more) as service:
         yield service
 
@@ -82,40 +73,6 @@ def is_bounded(answer: Answer) -> bool:
     return answer.status == 201 and resources(answer.body)["main"]["limits"]["cpu"] == "4"
 
 
-@contextmanager
-def no_pod_fails(cluster: Cluster, namespace: str) -> Iterator[Callable[[], None]]:
-    """Creates pods all the time, each of which has to be bounded; what it gives waits until a hundred more were."""
-    done, numbers = Event(), count()
-    answers: list[Answer] = []
-
-    def keep_creating(_: int) -> None:
-        while not done.is_set():
-            answers.append(cluster.try_out(namespace, {**GREEDY, "metadata": {"name": f"task-{next(numbers)}"}}))
-
-    def wait_for_more() -> None:
-        enough = len(answers) + 100
-        eventually(lambda: len(answers) >= enough, "a hundred more pods were created")
-
-    with ThreadPoolExecutor(4) as clients:
-        creating = [clients.submit(keep_creating, number) for number in range(4)]
-        try:
-            yield wait_for_more
-        finally:
-            done.set()
-        for each in creating:
-            each.result()
-    assert [answer.body.get("message") for answer in answers if not is_bounded(answer)] == []
-
-
-def served(service: Service) -> str:
-    """The certificate that a new client is shown."""
-    return ssl.get_server_certificate(("127.0.0.1", service.port))
-
-
-def serves(service: Service, files: Files) -> bool:
-    return ssl.PEM_cert_to_DER_cert(served(service)) == ssl.PEM_cert_to_DER_cert(files["tls.crt"])
-
-
 def total(service: Service, name: str, **labels: str) -> float:
     return service.metrics()[f"task_resources_{name}_total", frozenset(labels.items())]
 
@@ -123,61 +80,44 @@ def total(service: Service, name: str, **labels: str) -> float:
 def test_no_pod_fails_while_the_serving_certificate_is_renewed(
     cluster: Cluster, namespace: str, volume: Path, rotating: Service, tmp_path: Path
 ) -> None:
-    new = renewed(tmp_path / "renewed", cluster.service.certificates.folder)
-    with no_pod_fails(cluster, namespace) as wait_for_more:
-        wait_for_more()
+    new = secret(renewed(cluster.service.certificates, tmp_path / "renewed"))
+    with steady_creations(cluster, namespace, per_second=RATE) as stream:
+        stream.wait_for_more(SOME)
         write_config_map(volume, new)
-        eventually(lambda: serves(rotating, new), "the new certificate is served")
-        wait_for_more()
+        eventually(lambda: rotating.serves(new["tls.crt"]), "the new certificate is served")
+        stream.wait_for_more(SOME)
+    assert stream.failures == []
     assert total(rotating, "failed_handshakes", reason="alert") == 0
 
 
 def test_no_pod_fails_while_the_ca_is_replaced_if_both_are_trusted_meanwhile(
     cluster: Cluster, namespace: str, volume: Path, rotating: Service, tmp_path: Path
 ) -> None:
-    old, new = files_of(volume), replaced(tmp_path / "next")
+    old, new = files_of(volume), made(tmp_path / "next")
     both = old["ca.crt"] + new["ca.crt"]
-    with no_pod_fails(cluster, namespace) as wait_for_more:
+    with steady_creations(cluster, namespace, per_second=RATE) as stream:
         trust(cluster, namespace, both)
         write_config_map(volume, {**old, "ca.crt": both})
         eventually(partial(has_reloaded, rotating, 1), "both are known")
-        wait_for_more()
+        stream.wait_for_more(SOME)
         write_config_map(volume, {**new, "ca.crt": both})
-        eventually(lambda: serves(rotating, new), "the new certificate is served")
-        wait_for_more()
+        eventually(lambda: rotating.serves(new["tls.crt"]), "the new certificate is served")
+        stream.wait_for_more(SOME)
         trust(cluster, namespace, new["ca.crt"])
         write_config_map(volume, new)
         eventually(partial(has_reloaded, rotating, 3), "the new one alone is known")
-        wait_for_more()
+        stream.wait_for_more(SOME)
+    assert stream.failures == []
     assert rotating.ask("/readyz").status_code == 200
     assert total(rotating, "failed_handshakes", reason="alert") == 0
-
-
-def trust(cluster: Cluster, namespace: str, bundle: str) -> None:
-    """Changes the caBundle of both webhooks, and waits until the API server has seen it."""
-    mark = f"seen-{len(bundle)}"  # a pod that nobody reviews by then
-    encoded = base64.b64encode(bundle.encode()).decode()
-    unmarked = {"name": mark, "expression": f"object.metadata.name != '{mark}'"}
-    changes = [
-        {"op": "replace", "path": "/webhooks/0/clientConfig/caBundle", "value": encoded},
-        {"op": "add", "path": "/webhooks/0/matchConditions/-", "value": unmarked},
-    ]
-    cluster.registry.patch_mutating_webhook_configuration(namespace, changes)
-    cluster.registry.patch_validating_webhook_configuration(namespace, changes)
-
-    def is_seen() -> bool:
-        answer = cluster.try_out(namespace, {**GREEDY, "metadata": {"name": mark}})
-        return answer.status == 201 and not is_bounded(answer)
-
-    eventually(is_seen, "the API server has the new caBundle")
 
 
 def test_a_broken_certificate_is_refused_and_pods_are_created_by_the_old_one(
     cluster: Cluster, namespace: str, volume: Path, rotating: Service, tmp_path: Path
 ) -> None:
-    old, other = files_of(volume), replaced(tmp_path / "other")
+    old, other = files_of(volume), made(tmp_path / "other")
     broken = ({"tls.crt": old["tls.crt"][:300]}, {"tls.key": other["tls.key"]}, {**other, "ca.crt": old["ca.crt"]})
-    with no_pod_fails(cluster, namespace) as wait_for_more:
+    with steady_creations(cluster, namespace, per_second=RATE) as stream:
         for number, change in enumerate(broken, 1):
             write_config_map(volume, {**old, **change})
 
@@ -185,8 +125,9 @@ def test_a_broken_certificate_is_refused_and_pods_are_created_by_the_old_one(
                 return total(rotating, "certificate_reloads", result="failure") == number
 
             eventually(is_refused, "the change is refused")
-            wait_for_more()
-    assert serves(rotating, old)
+            stream.wait_for_more(SOME)
+    assert stream.failures == []
+    assert rotating.serves(old["tls.crt"])
     assert "[+]certificate ok: the last change was refused at " in rotating.ask("/readyz?verbose").text
 
 
@@ -254,35 +195,27 @@ def test_an_api_server_whose_certificate_has_another_name_is_told_so(cluster: Cl
     assert "--client-name accepts no certificate of 'a-kubelet'" in refused.message
 
 
-def refusal(answer: Answer) -> Answer | None:
-    return answer if answer.status >= 400 else None
-
-
-def client_files(folder: Path) -> Files:
-    """A new CA and a client certificate of it."""
-    ensure_certificates(folder, NAMES, client="kube-apiserver")
-    return files_of(folder)
-
-
 def has_reloaded(service: Service, times: int) -> bool:
     return total(service, "certificate_reloads", result="success") == times
 
 
 def test_the_ca_of_clients_is_replaced_without_a_restart_of_anything(cluster: Cluster, tmp_path: Path) -> None:
     """No pod fails by what the webhook reads; an API server closes its own connections as it takes a certificate."""
-    old, new = (client_files(tmp_path / name) for name in ("old", "new"))
+    old, new = (made(tmp_path / name, client="kube-apiserver") for name in ("old", "new"))
     both = old["ca.crt"] + new["ca.crt"]
     client = tmp_path / "client"
     client.mkdir()
     write_config_map(client, old)
     with asked_with_certificate(cluster, tmp_path, client) as (asking, namespace):
         eventually(lambda: is_bounded(asking.try_out(namespace, GREEDY)), "its pods are bounded")
-        with no_pod_fails(asking, namespace) as wait_for_more:
+        with steady_creations(asking, namespace, per_second=RATE) as stream:
             write_config_map(client, {**old, "ca.crt": both})
             eventually(partial(has_reloaded, asking.service, 1), "both are accepted")
-            wait_for_more()
+            stream.wait_for_more(SOME)
+        assert stream.failures == []
         write_config_map(client, new)
         eventually(partial(has_reloaded, asking.service, 2), "the new one alone is accepted")
         eventually(lambda: is_bounded(asking.try_out(namespace, GREEDY)), "the API server shows the new certificate")
-        with no_pod_fails(asking, namespace) as wait_for_more:
-            wait_for_more()
+        with steady_creations(asking, namespace, per_second=RATE) as stream:
+            stream.wait_for_more(SOME)
+        assert stream.failures == []

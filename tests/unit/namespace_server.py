@@ -6,11 +6,13 @@ import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
-from threading import Condition, Thread
+from threading import Condition
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from tests.http_server import Handler, listening
 
 Json = dict[str, Any]
 
@@ -160,7 +162,7 @@ class NamespaceServer:
         return self.is_closed or self.watches_end > ends
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Handler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     fake: NamespaceServer
@@ -204,18 +206,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"0\r\n\r\n")
 
     def _send(self, status: int, body: Json) -> None:
-        text = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
+        self.answer(status, json.dumps(body).encode())
 
     def handle(self) -> None:
         with suppress(ConnectionError, ssl.SSLError):  # who asked has gone
             super().handle()
-
-    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - as in BaseHTTPRequestHandler
-        """Says nothing."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -235,20 +230,11 @@ def namespace_server(
     if oldest_version is not None:
         fake.version = fake.gone_below = oldest_version
     handler = type("Handler", (_Handler,), {"fake": fake})
-    with _Server(("127.0.0.1", port), handler) as server:
-        fake.port = server.server_port
-        if certificates is not None:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(certificates / "tls.crt", certificates / "tls.key")
-            server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with listening(handler, certificates, port=port, server=_Server) as fake.port:
         try:
             yield fake
         finally:
             fake.close()
-            server.shutdown()
-            thread.join()
 
 
 def kubeconfig(folder: Path, url: str) -> Path:

@@ -24,8 +24,8 @@ from tests.unit.deciding import container, pod, review_body
 from tests.unit.serving import SECONDS, Server, http, read_answer, running, until
 from webhook.certificate_reload import CertificateReload
 from webhook.certificates import ensure_certificates
-from webhook.metrics import HandshakeFailure, Metrics
-from webhook.tls import InvalidTlsFile, TlsFiles
+from webhook.metrics import Metrics
+from webhook.tls import HandshakeFailure, InvalidTlsFile, TlsFiles
 
 REVIEW = review_body(pod(container(limits={"cpu": "8"})))
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}

@@ -2,18 +2,16 @@
 
 import json
 import socket
-import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+from tests.http_server import Handler, listening
 from tests.unit.serving import Server, running
 from webhook.certificates import ensure_certificates
 from webhook.cli.main import main
@@ -121,30 +119,15 @@ def test_who_answers_everybody_is_not_taken_for_one_that_refuses(server: Server)
 def answering(folder: Path, response: dict[str, Any] | str, status: int = 200) -> Iterator[str]:
     """The URL of somebody with the folder's certificate who says so to every review; UID stands for the review's."""
 
-    class Answers(BaseHTTPRequestHandler):
+    class Answers(Handler):
         def do_POST(self) -> None:
             uid = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["request"]["uid"]
             review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
             text = response if isinstance(response, str) else json.dumps(review).replace("UID", uid)
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text.encode())
+            self.answer(status, text.encode())
 
-        def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - as in BaseHTTPRequestHandler
-            """Says nothing."""
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "tls.crt", folder / "tls.key")
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield f"https://localhost:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with listening(Answers, folder) as port:
+        yield f"https://localhost:{port}"
 
 
 @pytest.mark.parametrize(

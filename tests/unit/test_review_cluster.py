@@ -2,9 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -12,6 +10,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
+from tests.http_server import Handler, listening
 from webhook.cli.main import main
 
 Json = dict[str, Any]
@@ -73,28 +72,16 @@ class ApiServer:
 def server(tmp_path: Path) -> Iterator[ApiServer]:
     served = ApiServer([*map(pod, range(5)), pod(5, "b")])
 
-    class Requests(BaseHTTPRequestHandler):
+    class Requests(Handler):
         def do_GET(self) -> None:
             url = urlsplit(self.path)
             query = {key: values[0] for key, values in parse_qs(url.query).items()}
             answer = served.answer(url.path, query, self.headers["Accept"])
-            body = json.dumps(answer).encode()
-            self.send_response(answer.get("code", 200))
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            self.answer(answer.get("code", 200), json.dumps(answer).encode())
 
-        def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - as in BaseHTTPRequestHandler
-            """Says nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Requests) as listener:
-        thread = Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        write_kubeconfig(tmp_path, f"http://127.0.0.1:{listener.server_port}")
+    with listening(Requests) as port:
+        write_kubeconfig(tmp_path, f"http://127.0.0.1:{port}")
         yield served
-        listener.shutdown()
-        thread.join()
 
 
 def write_kubeconfig(folder: Path, url: str) -> None:
