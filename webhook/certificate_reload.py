@@ -9,8 +9,18 @@ import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from webhook.metrics import HandshakeFailure, Metrics
-from webhook.tls import InvalidTlsFile, Serving, TlsFiles, Trust, current_context, load_serving, load_trust
+from webhook.logs import timestamp
+from webhook.metrics import Metrics
+from webhook.tls import (
+    HandshakeFailure,
+    InvalidTlsFile,
+    Serving,
+    TlsFiles,
+    Trust,
+    current_context,
+    load_serving,
+    load_trust,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +61,7 @@ class CertificateReload:
         """What is wrong with the files as they are now; None where they are in force."""
         if self._refusal is None:
             return None
-        at = self._refusal.at.isoformat(timespec="seconds").replace("+00:00", "Z")
+        at = timestamp(self._refusal.at)
         return f"the last change was refused at {at}, what was served before stays: {self._refusal.reason}"
 
     async def run(self) -> None:

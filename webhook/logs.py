@@ -111,8 +111,13 @@ def pod_name(review: Review) -> str:
     return review.name or (f"{generated}*" if generated else "")
 
 
+def timestamp(moment: datetime, timespec: Literal["seconds", "milliseconds"] = "seconds") -> str:
+    """A time in UTC as RFC 3339 has it, such as 2026-03-01T09:30:00Z."""
+    return moment.isoformat(timespec=timespec).replace("+00:00", "Z")
+
+
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return timestamp(datetime.now(UTC), "milliseconds")
 
 
 def _text(line: _Line, changed: Sequence[Change]) -> bytes:

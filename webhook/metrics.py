@@ -21,10 +21,9 @@ from prometheus_client.registry import Collector
 from webhook.decision import Decision, Endpoint
 from webhook.quantity import NANOS_PER_UNIT
 from webhook.review import Review
+from webhook.tls import HandshakeFailure
 
 ReloadResult = Literal["success", "failure"]
-# No certificate of a client that counts; the client's alert, as to a certificate that it does not trust; anything else.
-HandshakeFailure = Literal["client-certificate", "alert", "protocol"]
 
 PREFIX = "task_resources_"
 OPERATIONS = frozenset({"CREATE", "UPDATE", "DELETE", "CONNECT"})

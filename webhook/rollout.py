@@ -14,6 +14,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from webhook.app import Reviews
+from webhook.logs import timestamp
 from webhook.policy import PolicySet
 from webhook.snapshot import Snapshot
 from webhook.sources.policy_process import let_go
@@ -61,8 +62,7 @@ class Rollout:
         """Which set is yet to come into force; None where the newest is."""
         if self._newest is self._reviews.snapshot or self._in_force_at is None:
             return None
-        at = self._in_force_at.isoformat(timespec="seconds").replace("+00:00", "Z")
-        return f"policy set {self._newest.policies.hash} will be in force at {at}"
+        return f"policy set {self._newest.policies.hash} will be in force at {timestamp(self._in_force_at)}"
 
     def _put_in_force(self, snapshot: Snapshot) -> None:
         reviews = self._reviews

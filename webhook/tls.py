@@ -16,9 +16,9 @@ from typing import Any, Literal
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from webhook.metrics import HandshakeFailure
-
 MinimumVersion = Literal["1.2", "1.3"]
+# No certificate of a client that counts; the client's alert, as to a certificate that it does not trust; anything else.
+HandshakeFailure = Literal["client-certificate", "alert", "protocol"]
 
 # Is told the kind and OpenSSL's own word.
 OnFailure = Callable[[HandshakeFailure, str], None]

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from webhook.logs import timestamp
 from webhook.policy import PolicySet
 from webhook.policy_document import InvalidPolicies
 from webhook.sources.policy_files import policy_files
@@ -95,7 +96,7 @@ class PolicyReload:
             return None
         first, *others = refusal.errors
         more = f" (and {len(others)} more, see the log)" if others else ""
-        at = refusal.at.isoformat(timespec="seconds").replace("+00:00", "Z")
+        at = timestamp(refusal.at)
         return f"the last change was refused at {at}, policy set {self._hash} stays: {first}{more}"
 
     async def run(self) -> None:
