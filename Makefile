@@ -23,7 +23,7 @@ setup: $(VENV)/installed  ## Make .venv with everything, pinned and checked agai
 run: setup  ## Run the webhook on https://localhost:8443 (PORT=, MANAGEMENT_PORT=)
 	@$(BIN)/task-resources serve --dev --port $(PORT) --management-port $(MANAGEMENT_PORT)
 
-check: lint unit  ## Lint, types, imports, unit tests and properties: under two minutes
+check: lint unit  ## Lint, types, imports, unit tests and properties: about two minutes
 
 lint: setup
 	$(BIN)/ruff check
