@@ -14,8 +14,13 @@ from webhook.decision import Decision
 from webhook.patch import Operation
 from webhook.pod import Pod
 from webhook.review import Review, UserInfo
+from webhook.weight import MOST_USER_BYTES, WeighedPod
+from webhook.wording import shown
 
 API_VERSION = "admission.k8s.io/v1"
+
+# Whatever is in it, a body of this size is read with less than 8 MB; the usual one has 6 kB.
+LARGEST_UNWEIGHED_BYTES = 256 * 1024
 
 
 class InvalidReview(ValueError):
@@ -60,26 +65,55 @@ class _PodReview(_Json, frozen=True):
     request: _PodRequest | None = None
 
 
+class _WeighedRequest(_AnyRequest, frozen=True):
+    object: WeighedPod | None = None
+    old_object: WeighedPod | None = None
+
+
+class _WeighedReview(_Json, frozen=True):
+    api_version: str = ""
+    kind: str = ""
+    request: _WeighedRequest | None = None
+
+
+class _WeighedUser(_Json, frozen=True):
+    user_info: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class _UserReview(_Json, frozen=True):
+    request: _WeighedUser | None = None
+
+
+_decode_user_review = msgspec.json.Decoder(_UserReview).decode
+_decode_weighed_review = msgspec.json.Decoder(_WeighedReview).decode
 _decode_pod_review = msgspec.json.Decoder(_PodReview).decode
 _decode_any_review = msgspec.json.Decoder(_AnyReview).decode
 
 
 def decode(body: bytes) -> Review:
     """The review in a request's body. Raises InvalidReview."""
+    too_large = None
     try:
-        review: _PodReview | _AnyReview = _decode_pod_review(body)
+        review: _PodReview | _AnyReview
+        if len(body) > LARGEST_UNWEIGHED_BYTES and (too_large := _why_too_large(body)) is not None:
+            review = _decode_any_review(body)
+        else:
+            review = _decode_pod_review(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         review = _decode_without_object(body, error)
     request = review.request
     if review.kind != "AdmissionReview" or review.api_version != API_VERSION:
-        found = f"{review.api_version[:80]} {review.kind[:80]}".strip() or "neither apiVersion nor kind"
+        found = f"{shown(review.api_version)} {shown(review.kind)}".strip() or "neither apiVersion nor kind"
         raise InvalidReview(f"the body is {found!r}; accepted: {API_VERSION} AdmissionReview")
     if request is None or not request.uid:
         raise InvalidReview("the AdmissionReview has no request.uid")
     kind = request.kind
     pod, old_pod = None, None
-    if isinstance(request, _PodRequest) and kind.kind == "Pod" and not kind.group:
-        pod, old_pod = request.object, request.old_object
+    if kind.kind == "Pod" and not kind.group:
+        if isinstance(request, _PodRequest):
+            pod, old_pod = request.object, request.old_object
+        elif too_large is not None:
+            pod = Pod()
     return Review(
         uid=request.uid,
         kind=kind.kind,
@@ -91,7 +125,18 @@ def decode(body: bytes) -> Review:
         dry_run=bool(request.dry_run),
         pod=pod,
         old_pod=old_pod,
+        too_large=too_large,
     )
+
+
+def _why_too_large(body: bytes) -> str | None:
+    """What takes too much to be read, in words; None where the body may be read. Raises msgspec.DecodeError."""
+    request = _decode_user_review(body).request
+    if request is not None and len(request.user_info) > MOST_USER_BYTES:
+        raise InvalidReview(f"the user takes {len(request.user_info)} bytes, above {MOST_USER_BYTES}")
+    weighed = _decode_weighed_review(body).request
+    pods = () if weighed is None else (weighed.object, weighed.old_object)
+    return next((reason for pod in pods if pod is not None and (reason := pod.why_too_large()) is not None), None)
 
 
 def _decode_without_object(body: bytes, error: Exception) -> _AnyReview:
@@ -106,8 +151,7 @@ def _decode_without_object(body: bytes, error: Exception) -> _AnyReview:
 
 
 def _one_line(error: Exception) -> str:
-    text = str(error) or type(error).__name__
-    return "".join(c if c.isprintable() else "?" for c in text)[:300]
+    return shown(str(error) or type(error).__name__, 300)
 
 
 class _Status(msgspec.Struct, frozen=True):

@@ -20,6 +20,7 @@ from webhook.resource_names import (
     page_bytes,
     unit_nanos,
 )
+from webhook.wording import LONGEST_CONTAINER_NAME, shown
 
 REQUESTS = "task-resources.io/requests"
 LIMITS = "task-resources.io/limits"
@@ -51,6 +52,14 @@ KUBECTL_DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 FLYTE_INTERRUPTIBLE = "interruptible"  # a label
 
 TEXT_LENGTH = 4096
+# Of a pod's annotations together (Bounded work): what is read, and what is said about the rest.
+MOST_AMOUNTS = 1_000
+MOST_ERRORS = 10
+# A name of an annotation is at most 253 + 1 + 63 characters, what we read of one is far shorter.
+SHOWN_KEY = 100
+# Texts that are remembered: the usual one has 30 characters.
+REMEMBERED_LENGTH = 200
+
 SYNTAX = "cpu=2,memory=4Gi,gpu=1"
 
 Amounts = dict[str, Quantity]
@@ -102,8 +111,8 @@ def primary_container(pod: Pod) -> tuple[str, str | None]:
         if named in names:
             return named, None
         return _first_choice(pod, names), (
-            f'annotation {PRIMARY_CONTAINER}: "{named[:80]}" is no regular container of the pod; '
-            f"accepted: {', '.join(names[:10])}"
+            f'annotation {PRIMARY_CONTAINER}: "{shown(named)}" is no regular container of the pod; '
+            f"accepted: {', '.join(shown(name, LONGEST_CONTAINER_NAME) for name in names[:10])}"
         )
     for key in (FLYTE_PRIMARY_CONTAINER, KUBECTL_DEFAULT_CONTAINER):
         if annotations.get(key) in names:
@@ -131,9 +140,11 @@ def asked_resources(pod: Pod, primary: str, aliases: Mapping[str, str]) -> Asked
     containers = {container.name for container in (*(spec.containers or ()), *(spec.init_containers or ()))}
     reader = _Reader(primary, containers, aliases)
     for key in sorted(ours, key=len):  # the primary form first, so that a repetition names the other
-        reader.read(key, annotations[key])
+        if not reader.read(key, annotations[key]):
+            break
     if pod.is_windows:
         reader.drop_hugepages()
+    reader.warn_of_unknown()
     return Asked(reader.requests, reader.limits, tuple(reader.errors), tuple(reader.warnings))
 
 
@@ -148,7 +159,7 @@ def asked_placement(pod: Pod) -> AskedPlacement:
     if interruptible is not None:
         is_interruptible = interruptible == "true"
         if interruptible not in ("true", "false"):
-            errors.append(f'annotation {INTERRUPTIBLE}: "{interruptible[:80]}" is not accepted: use true or false')
+            errors.append(f'annotation {INTERRUPTIBLE}: "{shown(interruptible)}" is not accepted: use true or false')
     return AskedPlacement(
         annotations.get(ACCELERATOR),
         annotations.get(ACCELERATOR_PARTITION),
@@ -168,7 +179,7 @@ def _shared_memory(text: str, errors: list[str]) -> Quantity | Literal[True] | N
     if size:
         return size.rounded_up(unit_nanos("memory"))
     errors.append(
-        f'annotation {SHARED_MEMORY}: "{text[:80]}" is not accepted: use true, false or a quantity such as 1Gi'
+        f'annotation {SHARED_MEMORY}: "{shown(text)}" is not accepted: use true, false or a quantity such as 1Gi'
     )
     return None
 
@@ -180,24 +191,27 @@ class _Reader:
         self.limits: dict[str, Amounts] = {}
         self.errors: list[str] = []
         self.warnings: list[str] = []
+        self._unknown: list[str] = []
+        self._left = MOST_AMOUNTS
 
-    def read(self, key: str, text: str) -> None:
+    def read(self, key: str, text: str) -> bool:
+        """Whether a further annotation is worth reading: the pod is not denied for enough reasons already."""
         if key in (REQUESTS, LIMITS):
             container = self.primary
         elif key.startswith((NAMED_REQUESTS, NAMED_LIMITS)):
             container = key.partition("/")[2]
         else:
             if key.startswith(OURS) and key not in KNOWN:
-                self.warnings.append(f"annotation {key} is not known and has no effect")
-            return
-        amounts, errors = _amounts(text, self.aliases)
-        if errors:
-            self.errors += [f"annotation {key}: {error}" for error in errors]
-        elif container not in self.containers:
-            self.warnings.append(f'annotation {key}: the pod has no container "{container}" yet')
-        else:
+                self._unknown.append(key)
+            return True
+        amounts = self._amounts(key, text)
+        if container in self.containers:
             side = self.requests if key == REQUESTS or key.startswith(NAMED_REQUESTS) else self.limits
             self._add(side.setdefault(container, {}), key, amounts)
+        elif amounts:
+            name = shown(container, LONGEST_CONTAINER_NAME)
+            self.warnings.append(f'annotation {shown(key, SHOWN_KEY)}: the pod has no container "{name}" yet')
+        return len(self.errors) < MOST_ERRORS
 
     def drop_hugepages(self) -> None:
         for amounts in (*self.requests.values(), *self.limits.values()):
@@ -205,36 +219,60 @@ class _Reader:
                 del amounts[name]
                 self.warnings.append(f"{name}: Windows pods get no hugepages, the annotation is ignored")
 
+    def warn_of_unknown(self) -> None:
+        for key in self._unknown[:MOST_ERRORS]:
+            self.warnings.append(f"annotation {shown(key, SHOWN_KEY)} is not known and has no effect")
+        if len(self._unknown) > MOST_ERRORS:
+            more = len(self._unknown) - MOST_ERRORS
+            self.warnings.append(f"{more} more annotations of {OURS} are not known and have no effect")
+
+    def _amounts(self, key: str, text: str) -> Amounts:
+        """What an annotation asks for; nothing where there is an error in it."""
+        if len(text) > TEXT_LENGTH:
+            self._refuse(key, f"longer than {TEXT_LENGTH} characters")
+            return {}
+        items, errors = _items(text), len(self.errors)
+        if not self._may_go_on(len(items)):
+            return {}
+        amounts: Amounts = {}
+        for name, value in items:
+            resource = self.aliases.get(name, name)
+            try:
+                amount = _amount(name, resource, value)
+            except InvalidQuantity as error:
+                if not self._refuse(key, str(error)):
+                    break
+                continue
+            if resource in amounts and not self._refuse(key, f'"{name}" is given twice'):
+                break
+            amounts[resource] = amount
+        return amounts if len(self.errors) == errors else {}
+
     def _add(self, asked: Amounts, key: str, amounts: Amounts) -> None:
-        self.errors += [
-            f"annotation {key}: {name} is already given by another annotation for the same container"
-            for name in amounts
-            if name in asked
-        ]
+        for name in [name for name in amounts if name in asked]:
+            self._refuse(key, f"{name} is already given by another annotation for the same container")
         asked.update(amounts)
 
+    def _may_go_on(self, items: int) -> bool:
+        """Takes so many items off what may still be read."""
+        before, self._left = self._left, self._left - items
+        if self._left < 0 <= before:
+            self.errors.append(f"annotations: more than {MOST_AMOUNTS} amounts are asked for: ask for fewer")
+        return self._left >= 0
 
-def _amounts(text: str, aliases: Mapping[str, str]) -> tuple[Amounts, list[str]]:
-    if len(text) > TEXT_LENGTH:
-        return {}, [f"longer than {TEXT_LENGTH} characters"]
-    amounts: Amounts = {}
-    errors: list[str] = []
-    for name, value in _items(text):
-        resource = aliases.get(name, name)
-        try:
-            amount = _amount(name, resource, value)
-        except InvalidQuantity as error:
-            errors.append(str(error))
-            continue
-        if resource in amounts:
-            errors.append(f'"{name}" is given twice')
-        amounts[resource] = amount
-    return amounts, errors
+    def _refuse(self, key: str, error: str) -> bool:
+        """Whether there is room for a further error."""
+        if len(self.errors) < MOST_ERRORS:
+            self.errors.append(f"annotation {shown(key, SHOWN_KEY)}: {error}")
+        return len(self.errors) < MOST_ERRORS
 
 
-@lru_cache(maxsize=1024)
 def _items(text: str) -> tuple[tuple[str, str | None], ...]:
     """Name and value of each item; None where there is no equals sign."""
+    return _remembered_items(text) if len(text) <= REMEMBERED_LENGTH else _read_items(text)
+
+
+def _read_items(text: str) -> tuple[tuple[str, str | None], ...]:
     items = []
     for item in text.split(","):
         name, equals, value = item.lstrip(" ").partition("=")
@@ -242,19 +280,22 @@ def _items(text: str) -> tuple[tuple[str, str | None], ...]:
     return tuple(items)
 
 
+_remembered_items = lru_cache(maxsize=1024)(_read_items)
+
+
 @lru_cache(maxsize=2048)  # only what is valid is kept, so each entry is small
 def _amount(name: str, resource: str, text: str | None) -> Quantity:
     """Raises InvalidQuantity with the whole reason. Rounded up as the API server would store it (A2)."""
     if text is None:
-        part = f'"{name[:80]}" is not name=quantity' if name else "an item is empty"
+        part = f'"{shown(name)}" is not name=quantity' if name else "an item is empty"
         raise InvalidQuantity(f"{part}; write it like {SYNTAX}")
     if not is_container_resource(resource):
         raise InvalidQuantity(
-            f'"{name[:80]}" is no resource; accepted: cpu, memory, ephemeral-storage, hugepages-<size>, '
+            f'"{shown(name)}" is no resource; accepted: cpu, memory, ephemeral-storage, hugepages-<size>, '
             "an alias such as gpu, or a qualified name such as nvidia.com/gpu"
         )
     if text.startswith("-"):
-        raise InvalidQuantity(f"{name}={text[:32]}: a quantity must not be negative")
+        raise InvalidQuantity(f"{name}={shown(text, 32)}: a quantity must not be negative")
     try:
         amount = parse_strict_quantity(text)
     except InvalidQuantity as error:

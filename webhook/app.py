@@ -28,6 +28,7 @@ from webhook.metrics import Metrics
 from webhook.resources import InvalidPod
 from webhook.review import Review
 from webhook.snapshot import Snapshot, UnknownNamespace
+from webhook.wording import shown
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,9 @@ DEFAULT_TIMEOUT_SECONDS, LONGEST_TIMEOUT_SECONDS = 10.0, 30.0
 
 # In an ASGI scope: when the answer is due by the event loop's clock, where that was settled before.
 ENDS_AT = "task_resources.ends_at"
+
+# Characters of a line that says why nothing was decided.
+LONGEST_REFUSAL = 500
 
 State = Literal["starting", "serving", "draining", "stopped"]
 
@@ -132,7 +136,7 @@ class Reviews:
         except Exception:
             self.metrics.panics += 1
             logger.exception("review %s failed, please report it", uid, extra={"uid": uid})
-            return Answer(500, f"internal error while reviewing {uid}\n".encode())
+            return Answer(500, f"internal error while reviewing {shown(uid)}\n".encode())
         return Answer(200, encoded)
 
     def _decide(self, review: Review, endpoint: Endpoint) -> Decision:
@@ -151,6 +155,7 @@ class Reviews:
 
     def refused(self, status: int, text: str, uid: str = "") -> Answer:
         """The answer to a request that nothing is decided about, counted and logged."""
+        text = shown(text, LONGEST_REFUSAL)
         self.metrics.count_refused(status)
         logger.info("answered %d: %s", status, text, extra={"uid": uid})
         return Answer(status, text.encode() + b"\n")

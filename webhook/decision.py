@@ -58,9 +58,13 @@ from webhook.review import Review
 from webhook.scheduling import Placement, decide_placement
 from webhook.shared_memory import SharedMemory, decide_shared_memory
 from webhook.validity import FieldError, annotations_fit
+from webhook.weight import too_many_containers, why_too_large
 
 Endpoint = Literal["mutate", "validate"]
 Outcome = Literal["unchanged", "changed", "denied", "skipped"]
+
+# Of errors in our own result, which are a bug.
+NAMED_ERRORS = 10
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False):
@@ -145,7 +149,12 @@ def decide(
     if mode == "Off" or (judging and mode != "Enforce"):
         return Decision("skipped", mode)
     case = Case(policy, deny=judging or policy.on_exceed.value == "Deny", judging=judging)
-    ruling = _decide_creation(review, pod, case) if is_creation else _decide_resize(pod, review.old_pod, case)
+    if review.too_large is not None:
+        ruling = _too_large(review.too_large, case)
+    elif is_creation:
+        ruling = _decide_creation(review, pod, case)
+    else:
+        ruling = _decide_resize(pod, review.old_pod, case)
     if ruling.case.refusals:
         return _refused(ruling, policy_hash, scope)
     changes = () if judging else ruling.changes()
@@ -157,7 +166,15 @@ def decide(
     return _changed(review, ruling, changes, policy_hash)
 
 
+def _too_large(reason: str, case: Case) -> _Ruling:
+    """Nobody waits for a decision about it, which could come too late to bound the pod (Bounded work)."""
+    case.refusals.append(Refusal("too-large", f"pod: {reason}: too much to be decided about"))
+    return _Ruling([], case)
+
+
 def _decide_creation(review: Review, pod: Pod, case: Case) -> _Ruling:
+    if (reason := too_many_containers(pod)) is not None:
+        return _too_large(reason, case)
     primary, error = primary_container(pod)
     regular = _containers(pod, primary)
     containers = regular if pod.spec.resources is None else [*regular, _pod_level(pod)]
@@ -165,12 +182,14 @@ def _decide_creation(review: Review, pod: Pod, case: Case) -> _Ruling:
     for container in containers:
         if not aliases.keys().isdisjoint(container.requests):
             conflicts = container.resolve_aliases(aliases)
-            case.refusals += conflicts if not case.judging else ()
+            case.refusals.extend(conflicts if not case.judging else ())
     asked = NOTHING_ASKED if case.judging else asked_resources(pod, primary, aliases)
+    if (reason := why_too_large(pod, containers, asked)) is not None:
+        return _too_large(reason, case)
     if error and not case.judging:
         case.refusals.append(Refusal("annotation", error))
     if asked.errors:
-        case.refusals += [Refusal("annotation", text) for text in asked.errors]
+        case.refusals.extend(Refusal("annotation", text) for text in asked.errors)
     _refuse_claims(pod, containers, case)
     overhead = _overhead(pod)
 
@@ -197,7 +216,7 @@ def _decide_placement(pod: Pod, ruling: _Ruling, annotated: Asked) -> None:
     """Section 6. A DaemonSet's pods have none of it: the controller would make them anew, forever (G8)."""
     asked, case = asked_placement(pod), ruling.case
     if asked.errors:
-        case.refusals += [Refusal("annotation", text) for text in asked.errors]
+        case.refusals.extend(Refusal("annotation", text) for text in asked.errors)
     placement = ruling.placement = decide_placement(pod, ruling.containers, asked, case, annotated)
     if placement is not None and placement.warnings:
         ruling.warnings = [*ruling.warnings, *placement.warnings]
@@ -214,7 +233,12 @@ def _decide_placement(pod: Pod, ruling: _Ruling, annotated: Asked) -> None:
 
 
 def _decide_resize(pod: Pod, old: Pod | None, case: Case) -> _Ruling:
+    pods = [pod] if old is None else [pod, old]
+    if (reason := next(filter(None, map(too_many_containers, pods)), None)) is not None:
+        return _too_large(reason, case)
     containers = [*_containers(pod, primary_container(pod)[0]), _pod_level(pod)]
+    if (reason := why_too_large(pod, containers, NOTHING_ASKED)) is not None:
+        return _too_large(reason, case)
     if old is not None:
         old_containers = [*_containers(old, primary_container(old)[0]), _pod_level(old)]
         bound_resize(containers, old_containers, _overhead(pod), case)
@@ -270,12 +294,13 @@ def _refuse_claims(pod: Pod, containers: Sequence[ContainerResources], case: Cas
 def _refused(ruling: _Ruling, policy_hash: str, scope: Scope) -> Decision:
     refusals, mode = ruling.case.refusals, ruling.case.policy.mode.value
     message = denial_message(refusals, scope, ruling.case.policy)
-    warnings = [f"would be denied: {refusal.text}" for refusal in refusals] if mode == "Warn" else []
+    would = [f"would be denied: {refusal.text}" for refusal in refusals.first] if mode == "Warn" else []
+    warnings = () if mode == "Audit" else fit_warnings([*would, *ruling.warnings], refusals.more if would else 0)
     return Decision(
         "denied",
         mode,
-        warnings=() if mode == "Audit" else fit_warnings([*warnings, *ruling.warnings]),
-        denial=Denial(message, refusals[0].reason),
+        warnings=warnings,
+        denial=Denial(message, refusals.first[0].reason),
         audit_annotations=audit_annotations(mode, policy_hash, denial=message),
     )
 
@@ -287,19 +312,22 @@ def _unchanged(ruling: _Ruling, mode: Mode, policy_hash: str) -> Decision:
 
 def _invalid(review: Review, ruling: _Ruling, found: Sequence[FieldError], policy_hash: str, scope: Scope) -> Decision:
     """What an annotation caused is denied with that reason; the rest is our bug, and never patched (R13)."""
-    annotated = [error for error in found if caused_by_annotation(error, ruling.containers)]
+    annotated = caused_by_annotation(found, ruling.containers)
     pod, policy = review.pod, ruling.case.policy
     assert pod is not None
     if annotated:
-        ruling.case.refusals += [Refusal("annotation", f"as annotated, {error}") for error in annotated]
+        ruling.case.refusals.extend(Refusal("annotation", f"as annotated, {error}") for error in annotated)
         return _refused(ruling, policy_hash, scope)
     judged = Case(policy, deny=True, judging=True)
     as_it_came = (
         _decide_resize(pod, review.old_pod, judged) if review.is_resize else _decide_creation(review, pod, judged)
     )
-    if judged.refusals:
-        return replace(_refused(as_it_came, policy_hash, scope), invalid=tuple(map(str, found)))
-    return replace(_unchanged(as_it_came, policy.mode.value, policy_hash), invalid=tuple(map(str, found)))
+    decision = (
+        _refused(as_it_came, policy_hash, scope)
+        if judged.refusals
+        else _unchanged(as_it_came, policy.mode.value, policy_hash)
+    )
+    return replace(decision, invalid=tuple(map(str, found[:NAMED_ERRORS])))
 
 
 def _changed(review: Review, ruling: _Ruling, changes: tuple[Change, ...], policy_hash: str) -> Decision:
@@ -311,12 +339,12 @@ def _changed(review: Review, ruling: _Ruling, changes: tuple[Change, ...], polic
     if mode == "Enforce":
         annotations = {} if review.is_resize else _annotations(pod, ruling, changes, policy_hash, record)
         operations = operations_of(pod, ruling.containers, annotations, ruling.placement, ruling.shared_memory)
-    warnings = [] if mode == "Audit" else [*warnings_of(changes, mode), *ruling.warnings]
+    warnings, more = ([], 0) if mode == "Audit" else warnings_of(changes, mode)
     return Decision(
         "changed",
         mode,
         changes,
-        fit_warnings(warnings),
+        () if mode == "Audit" else fit_warnings([*warnings, *ruling.warnings], more),
         operations=operations,
         audit_annotations=audit_annotations(mode, policy_hash, record=record, was_patched=APPLIED in pod.annotations),
         record=record,

@@ -10,15 +10,18 @@ from webhook.node_affinity import required_terms, requirement_text
 from webhook.pod import Pod
 from webhook.projects import Scope
 from webhook.quantity import Quantity
-from webhook.resources import ContainerResources, Reason, Refusal, Side
+from webhook.resources import ContainerResources, Reason, Refusals, Side
 from webhook.scheduling import Placement, PlacementField
 from webhook.shared_memory import MOUNT_PATH, VOLUME, SharedMemory
 from webhook.tolerations import toleration_text
+from webhook.wording import LONGEST_CONTAINER_NAME, shown
 
 WARNING_CHARACTERS = 120
 WARNINGS = 10
 DENIAL_BYTES = 900
 APPLIED_BYTES = 8 * 1024
+# A record takes 80 bytes at least: of more, not all fit.
+RECORDS = APPLIED_BYTES // 80
 
 # Filling in what a pod leaves open is what it expects; nobody wants a warning for it (E3).
 SILENT_RULES: frozenset[str] = frozenset({"default", "missing-limit", "scheduling-default", "not-interruptible"})
@@ -57,7 +60,7 @@ _encode = msgspec.json.Encoder().encode
 def changes_of(container: ContainerResources) -> list[Change]:
     """What the rules changed, one record a value; nothing for a value that came out as it went in."""
     reasons, renamed = container.reasons, container.renamed
-    name = None if container.kind == "pod" else container.name
+    name = name_in_records(container)
     changes = []
     touched = {**dict.fromkeys(renamed, ALIAS), **reasons} if renamed else reasons
     for (side, resource), last_reason in touched.items():
@@ -89,6 +92,11 @@ def changes_of(container: ContainerResources) -> list[Change]:
     return changes
 
 
+def name_in_records(container: ContainerResources) -> str | None:
+    """The container's name, cut where it is longer than Kubernetes allows; None for the pod level."""
+    return None if container.kind == "pod" else shown(container.name, LONGEST_CONTAINER_NAME)
+
+
 def changes_of_placement(placement: Placement) -> list[Change]:
     """One record a toleration, a label of the node selector and a requirement of node affinity."""
     return [
@@ -112,7 +120,7 @@ def change_of_shared_memory(shared_memory: SharedMemory) -> Change:
     size, asked = shared_memory.size, shared_memory.asked
     after = "emptyDir Memory" if size is None else f"emptyDir Memory {size}"
     return Change(
-        shared_memory.container.name,
+        name_in_records(shared_memory.container),
         "shared-memory",
         "volumes",
         None,
@@ -130,9 +138,11 @@ def requested_before(container: ContainerResources, resource: str) -> Quantity |
     return before
 
 
-def warnings_of(changes: Sequence[Change], mode: Mode) -> list[str]:
-    """One warning a change, none for what was filled in (E3)."""
-    return [_warning(change, mode) for change in changes if change.rule not in SILENT_RULES]
+def warnings_of(changes: Sequence[Change], mode: Mode) -> tuple[list[str], int]:
+    """One warning a change, none for what was filled in (E3): the first ones, and how many more there would be."""
+    told = [change for change in changes if change.rule not in SILENT_RULES]
+    first = told[: WARNINGS + 1]
+    return [_warning(change, mode) for change in first], len(told) - len(first)
 
 
 _ADDED = {
@@ -161,59 +171,51 @@ def _warning(change: Change, mode: Mode) -> str:
     return f"{what}changed from {before} to {after} ({why}{policy})"
 
 
-def fit_warnings(warnings: Sequence[str]) -> tuple[str, ...]:
-    """At most ten, each at most 120 characters, without control characters and repetitions.
+def fit_warnings(warnings: Sequence[str], more: int = 0) -> tuple[str, ...]:
+    """At most ten, each at most 120 characters, without control characters and repetitions; then how many are left out.
 
     The API server drops a warning with a control character, and all of them past 4,096 characters together.
     """
-    texts = tuple(dict.fromkeys(map(_fit_warning, warnings)))
-    return texts if len(texts) <= WARNINGS else (*texts[:WARNINGS], f"and {len(texts) - WARNINGS} more")
+    texts = tuple(dict.fromkeys(shown(text, WARNING_CHARACTERS) for text in warnings))
+    more += max(0, len(texts) - WARNINGS)
+    return (*texts[:WARNINGS], f"and {more} more") if more else texts
 
 
-def _fit_warning(text: str) -> str:
-    if len(text) <= WARNING_CHARACTERS and text.isprintable():
-        return text
-    text = _printable(text)
-    return text if len(text) <= WARNING_CHARACTERS else text[: WARNING_CHARACTERS - 1] + "…"
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)
-
-
-def denial_message(refusals: Sequence[Refusal], scope: Scope, policy: EffectivePolicy) -> str:
+def denial_message(refusals: Refusals, scope: Scope, policy: EffectivePolicy) -> str:
     """What was asked, what is allowed, for which project, by which policy, and how to ask for more (E7).
 
     At most 900 bytes, because the event that a controller makes of it holds 1 KiB.
     """
-    policies = dict.fromkeys(refusal.origin.policy for refusal in refusals if refusal.origin.policy)
+    policies = dict.fromkeys(refusal.origin.policy for refusal in refusals.first if refusal.origin.policy)
     parts = [_scope_in_words(scope)]
     if policies:
         parts.append("policy " + ", ".join(policies))
     if policy.contact is not None and policies:
         parts.append(f"to ask for more: {policy.contact.value}")
-    tail = _fit_bytes(_printable(f" ({'; '.join(parts)})"), DENIAL_BYTES // 2)
+    tail = _fit_bytes(shown(f" ({'; '.join(parts)})", DENIAL_BYTES), DENIAL_BYTES // 2)
     room = DENIAL_BYTES - len(tail.encode())
-    texts = list(dict.fromkeys(_printable(refusal.text) for refusal in refusals))
-    return _joined(texts, room) + tail
+    texts = list(dict.fromkeys(shown(refusal.text, DENIAL_BYTES) for refusal in refusals.first))
+    return _joined(texts, refusals.more, room) + tail
 
 
 def _scope_in_words(scope: Scope) -> str:
     if scope.project is None and scope.domain is None:
-        return f"namespace {scope.namespace}"
-    words = [f"project {scope.project}"] if scope.project else []
-    return ", ".join([*words, f"domain {scope.domain}"] if scope.domain else words)
+        return f"namespace {shown(scope.namespace)}"
+    words = [f"project {shown(scope.project)}"] if scope.project else []
+    return ", ".join([*words, f"domain {shown(scope.domain)}"] if scope.domain else words)
 
 
-def _joined(texts: Sequence[str], room: int) -> str:
-    # No text is empty: more than this do not fit anyway.
-    for count in range(min(len(texts), DENIAL_BYTES // 3), 0, -1):
-        rest = f"; and {len(texts) - count} more" if count < len(texts) else ""
+def _joined(texts: Sequence[str], more: int, room: int) -> str:
+    """As many texts as there is room for, of one as much as there is, and how many are left out."""
+    for count in range(len(texts), 0, -1):
+        left_out = len(texts) - count + more
+        rest = f"; and {left_out} more" if left_out else ""
         text = "; ".join(texts[:count]) + rest
+        if count == 1:
+            return _fit_bytes(texts[0], room - len(rest)) + rest
         if len(text.encode()) <= room:
             return text
-    rest = f"; and {len(texts) - 1} more" if len(texts) > 1 else ""
-    return _fit_bytes(texts[0], room - len(rest)) + rest
+    return ""
 
 
 def _fit_bytes(text: str, room: int) -> str:
@@ -223,7 +225,7 @@ def _fit_bytes(text: str, room: int) -> str:
 
 def applied_record(changes: tuple[Change, ...], policy_hash: str) -> str:
     """What was changed, as compact JSON of at most 8 KiB; the last changes are left out (E2)."""
-    return _bounded(policy_hash, changes, len(changes))
+    return _bounded(policy_hash, changes, new=len(changes))
 
 
 def applied_again(
@@ -231,11 +233,11 @@ def applied_again(
 ) -> str:
     """The same, with the records of an earlier review whose value still is the pod's before it."""
     kept = _still_true(earlier, changes, pod, containers)
-    return _bounded(policy_hash, (*kept, *changes), len(changes))
+    return _bounded(policy_hash, (*kept, *changes), new=len(changes))
 
 
-def _bounded(policy_hash: str, records: tuple[Change, ...], new: int) -> str:
-    count = len(records)
+def _bounded(policy_hash: str, records: tuple[Change, ...], *, new: int) -> str:
+    count = min(len(records), RECORDS)
     while True:
         more = min(len(records) - count, new)
         text = _encode(Applied(policy_hash, records[:count], more))
@@ -254,7 +256,7 @@ def _still_true(
     except (msgspec.DecodeError, UnicodeError):
         return []  # anybody may write the annotation; it is information, never evidence
     superseded = {(change.container, change.resource, change.side) for change in changes if change.side not in _ADDED}
-    by_name = {None if c.kind == "pod" else c.name: c for c in containers}
+    by_name = {name_in_records(container): container for container in containers}
     present = _present(pod)
     return [
         change
@@ -278,7 +280,8 @@ def _present(pod: Pod) -> set[tuple[str | None, str, str | None]]:
     for term in required_terms(pod):
         found += [(None, "nodeAffinity", requirement_text(each)) for each in term.match_expressions or ()]
     for container in spec.containers or ():
-        found += [(container.name, "volumes", None) for mount in container.volume_mounts or () if mount.name == VOLUME]
+        name = shown(container.name, LONGEST_CONTAINER_NAME)
+        found += [(name, "volumes", None) for mount in container.volume_mounts or () if mount.name == VOLUME]
     return set(found)
 
 

@@ -14,6 +14,7 @@ import msgspec
 from webhook.decision import Decision, Endpoint
 from webhook.explain import Change
 from webhook.review import Review
+from webhook.wording import shown
 
 LogFormat = Literal["json", "text"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -21,11 +22,17 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 # What a killed process may lose of its lines; a process that is stopped loses none.
 FLUSH_SECONDS = 0.02
 
+# Characters of a field, and of a whole message; the changes of a pod that a line for people has.
+LONGEST_FIELD, LONGEST_MESSAGE, MOST_CHANGES = 300, 16_384, 20
+
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
 class _Line(msgspec.Struct, omit_defaults=True, rename="camel"):
-    """Fields of a line; a pod's body is never among them."""
+    """Fields of a line; a pod's body is never among them.
+
+    What comes from a review is bounded and printable: names may be of any length and hold anything.
+    """
 
     time: str
     level: str
@@ -45,6 +52,8 @@ class _Line(msgspec.Struct, omit_defaults=True, rename="camel"):
     logger: str = ""
     error: str = ""
 
+
+INDENTED = "\n    "
 
 _encode = msgspec.json.Encoder().encode
 
@@ -89,11 +98,11 @@ def _line(review: Review, endpoint: Endpoint, decision: Decision, seconds: float
         time=_now(),
         level="info",
         message=f"pod {decision.outcome}",
-        uid=review.uid,
+        uid=shown(review.uid, LONGEST_FIELD),
         endpoint=endpoint,
-        operation=review.operation,
-        namespace=review.namespace,
-        pod=pod_name(review),
+        operation=shown(review.operation, LONGEST_FIELD),
+        namespace=shown(review.namespace, LONGEST_FIELD),
+        pod=shown(pod_name(review), LONGEST_FIELD),
         outcome=decision.outcome,
         mode=decision.mode,
         dry_run=review.dry_run,
@@ -127,10 +136,16 @@ def _text(line: _Line, changed: Sequence[Change]) -> bytes:
     changes = "".join(
         f"\n    {change.container or 'pod'}: {'.'.join(filter(None, (change.side, change.resource)))} "
         f"{change.before or 'unset'} → {change.after or 'unset'} ({change.rule})"
-        for change in changed
+        for change in changed[:MOST_CHANGES]
     )
+    if len(changed) > MOST_CHANGES:
+        changes += f"\n    and {len(changed) - MOST_CHANGES} more"
     denial = f"\n    {line.denial}" if line.denial else ""
     return f"{line.time} {what}{changes}{denial}".encode()
+
+
+def _printable_lines(text: str, between: str) -> str:
+    return text if text.isprintable() else between.join(shown(line, LONGEST_MESSAGE) for line in text.split("\n"))
 
 
 def configure_logging(stream: BinaryIO, log_format: LogFormat, level: LogLevel) -> None:
@@ -149,20 +164,23 @@ class _StreamHandler(logging.Handler):
         self._stream, self._format = stream, log_format
 
     def emit(self, record: logging.LogRecord) -> None:
-        error = logging.Formatter().formatException(record.exc_info) if record.exc_info else ""
+        error = logging.Formatter().formatException(record.exc_info)[-LONGEST_MESSAGE:] if record.exc_info else ""
+        message = record.getMessage()[:LONGEST_MESSAGE]
         if self._format == "json":
             line = _Line(
                 _now(),
                 record.levelname.lower(),
-                record.getMessage(),
-                uid=getattr(record, "uid", ""),
+                _printable_lines(message, "\n"),
+                uid=shown(getattr(record, "uid", ""), LONGEST_FIELD),
                 logger=record.name,
-                error=error,
+                error=_printable_lines(error, "\n"),
             )
             text = _encode(line)
         else:
             level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
-            text = "\n".join([f"{_now()} {level}{record.getMessage()}", *([error] if error else [])]).encode()
+            told = f"{level}{message}\n{error}" if error else f"{level}{message}"
+            # A line that begins with a blank belongs to the one before: nobody can forge one with a time.
+            text = f"{_now()} {_printable_lines(told, INDENTED)}".encode()
         with suppress(OSError):
             self._stream.write(text + b"\n")
             self._stream.flush()

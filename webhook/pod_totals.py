@@ -4,7 +4,7 @@ Over it, limits that the platform itself wrote give way first, then init contain
 left for them, then the primary container; nothing below its floor.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from webhook.effective import Bound, Maxima
 from webhook.quantity import Quantity, quantity
@@ -84,12 +84,12 @@ class Total:
         if not self.pod_level.sets(self.resource):
             self._bound_side("requests")
 
-    def of(self, side: Side, value: Callable[[ContainerResources], int] | None = None) -> int:
-        """The effective total of a side, in nanos; `value` replaces a container's own."""
-        amount = value or (lambda container: self._amount(container, side))
+    def of(self, side: Side) -> int:
+        """The effective total of a side, in nanos."""
+        amounts = [(c.kind, self._amount(c, side)) for c in self.containers]
         total = pod_usage(
-            [amount(c) for c in self.containers if c.kind in ("primary", "regular")],
-            [(amount(c), c.kind == "sidecar") for c in self.containers if c.kind in ("sidecar", "init")],
+            [amount for kind, amount in amounts if kind in ("primary", "regular")],
+            [(amount, kind == "sidecar") for kind, amount in amounts if kind in ("sidecar", "init")],
         )
         return total + self.overhead if total or side == "requests" else 0
 
@@ -113,26 +113,30 @@ class Total:
 
     def _lower_filled_limits(self) -> None:
         """Limits that only R3 or R5 wrote go down to one common value, none below its request or floor."""
-        filled = {id(c): self._lowest(c) for c in self.containers if self.resource in c.filled}
+        filled = [container for container in self.containers if self.resource in container.filled]
         if not filled:
             return
+        # Each container's limit, and what it does not go below.
+        bounds = {id(c): (amount, amount) for c in self.containers for amount in [self._amount(c, "limits")]}
+        bounds |= {id(c): (self._amount(c, "limits"), self._lowest(c)) for c in filled}
+        regular = [bounds[id(c)] for c in self.containers if c.kind in ("primary", "regular")]
+        init = [(*bounds[id(c)], c.kind == "sidecar") for c in self.containers if c.kind in ("sidecar", "init")]
 
-        def lowered(container: ContainerResources, common: int) -> int:
-            amount = self._amount(container, "limits")
-            if id(container) not in filled:
-                return amount
-            return min(amount, max(common, filled[id(container)]))
+        def total(common: int) -> int:
+            return pod_usage(
+                [min(amount, max(common, lowest)) for amount, lowest in regular],
+                [(min(amount, max(common, lowest)), is_sidecar) for amount, lowest, is_sidecar in init],
+            )
 
-        low, high = 0, max(self._amount(c, "limits") for c in self.containers) // self.unit
-        while low < high:  # the largest common value that fits, in units; the total grows with it
+        # The largest common value that fits, in units; the total grows with it. None is above the pod's maximum.
+        room = self.bound.value.nanos - self.overhead
+        low, high = 0, min(room, max(self._amount(c, "limits") for c in filled)) // self.unit
+        while low < high:
             middle = (low + high + 1) // 2
-            if self.of("limits", lambda c, m=middle: lowered(c, m * self.unit)) <= self.bound.value.nanos:  # type: ignore[misc]
-                low = middle
-            else:
-                high = middle - 1
-        for container in self.containers:
-            if id(container) in filled:
-                self._lower(container, "limits", lowered(container, low * self.unit))
+            low, high = (middle, high) if total(middle * self.unit) <= room else (low, middle - 1)
+        for container in filled:
+            amount, lowest = bounds[id(container)]
+            self._lower(container, "limits", min(amount, max(low * self.unit, lowest)))
 
     def _lowest(self, container: ContainerResources) -> int:
         return max(self._amount(container, "requests"), self._floor(container))

@@ -4,7 +4,7 @@ A `ContainerResources` goes through the rules and remembers, for every value a r
 and whose policy. Pod totals (R10) are in `pod_totals`, pod-level resources (R11) in `pod_level`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -15,6 +15,7 @@ from webhook.pod import Quantities, Resources
 from webhook.quantity import ZERO, Quantity, UncomputableQuantity, parse_json_quantity
 from webhook.resource_names import COMPUTE, is_container_resource, is_native, unit_nanos
 from webhook.setting import Origin
+from webhook.wording import LONGEST_CONTAINER_NAME, shown
 
 Side = Literal["limits", "requests"]
 Kind = Literal["primary", "regular", "sidecar", "init", "pod"]
@@ -55,7 +56,11 @@ RefusalReason = Literal[
     "reserved",
     "resource-claims",
     "shared-memory",
+    "too-large",
 ]
+
+# Of more a denial has no room to speak.
+KEPT_REFUSALS = 32
 
 NAMED_CONTAINERS = 4
 
@@ -83,6 +88,29 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
     reason: RefusalReason
     text: str
     origin: Origin = PLATFORM
+
+
+class Refusals:
+    """Why a pod is refused: the first reasons that were found, and how many `more` there are."""
+
+    __slots__ = ("first", "more")
+
+    def __init__(self) -> None:
+        self.first: list[Refusal] = []
+        self.more = 0
+
+    def append(self, refusal: Refusal) -> None:
+        if len(self.first) < KEPT_REFUSALS:
+            self.first.append(refusal)
+        else:
+            self.more += 1
+
+    def extend(self, refusals: Iterable[Refusal]) -> None:
+        for refusal in refusals:
+            self.append(refusal)
+
+    def __bool__(self) -> bool:
+        return bool(self.first)
 
 
 class ContainerResources:
@@ -180,7 +208,7 @@ class ContainerResources:
 
 def where(container: ContainerResources) -> str:
     """The container in words, for messages."""
-    return "pod" if container.kind == "pod" else f'container "{container.name}"'
+    return "pod" if container.kind == "pod" else f'container "{shown(container.name, LONGEST_CONTAINER_NAME)}"'
 
 
 def where_all(containers: Sequence[ContainerResources]) -> str:
@@ -199,7 +227,7 @@ class Case(msgspec.Struct):
     policy: EffectivePolicy
     deny: bool = False
     judging: bool = False
-    refusals: list[Refusal] = []
+    refusals: Refusals = msgspec.field(default_factory=Refusals)
 
     def refuse_excess(
         self, container: ContainerResources, side: Side, resource: str, asked: Quantity, bound: Bound

@@ -51,25 +51,29 @@ def errors_of_ours(pod: Pod, containers: Sequence[ContainerResources]) -> list[F
     return [error for error in found if is_ours(error)]
 
 
-def caused_by_annotation(error: FieldError, containers: Sequence[ContainerResources]) -> bool:
-    """Whether an annotation set a value of the field, or of a container that the pod level's field sums up."""
-    return any(
-        reason.rule == "annotation" and (not error.resource or resource == error.resource)
+def caused_by_annotation(found: Sequence[FieldError], containers: Sequence[ContainerResources]) -> list[FieldError]:
+    """Those of a field whose value an annotation set, or that sums up containers with such a value."""
+    annotated = {
+        (place, resource)
         for container in containers
-        if _is_of(error, container) or error.path.startswith(POD_LEVEL)
-        for (_, resource), reason in container.reasons.items()
-    )
+        for (_, name), reason in container.reasons.items()
+        if reason.rule == "annotation"
+        for place in (container.field, POD_LEVEL)
+        for resource in (name, "")  # an error of a field as a whole names no resource
+    }
+    return [error for error in found if (_field_of(error), error.resource) in annotated]
 
 
 def _is_written(error: FieldError, by_field: Mapping[str, ContainerResources]) -> bool:
     """Whether a rule set the field's value; a limit that the pod lacks is not ours because its request is."""
     side: Side = "limits" if ".limits" in error.path else "requests"
-    container = by_field.get(f"{error.path.partition('.resources')[0]}.resources")
+    container = by_field.get(_field_of(error))
     return container is not None and (side, error.resource) in container.reasons
 
 
-def _is_of(error: FieldError, container: ContainerResources) -> bool:
-    return error.path.startswith(container.field)
+def _field_of(error: FieldError) -> str:
+    """The field `resources` that the error is in; of the pod level, what it says about a container is, too."""
+    return f"{error.path.partition('.resources')[0]}.resources"
 
 
 def _pod(

@@ -23,6 +23,7 @@ class Review(msgspec.Struct, frozen=True, gc=False):
     """What the API server asks: may this operation on this object go on?
 
     `pod` and `old_pod` are None where the object is not a Pod. `namespace` is the request's, the only one to trust.
+    `too_large` is what of the pod takes too much to be read, in words: then `pod` is an empty one.
     """
 
     uid: str
@@ -35,6 +36,7 @@ class Review(msgspec.Struct, frozen=True, gc=False):
     dry_run: bool
     pod: Pod | None
     old_pod: Pod | None
+    too_large: str | None = None
 
     @property
     def is_creation(self) -> bool:

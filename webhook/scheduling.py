@@ -17,6 +17,7 @@ from webhook.scheduling_rules import Device, Partition, Placing, ScheduledResour
 from webhook.setting import Origin, Setting
 from webhook.tolerations import covers, tolerates_every_key, toleration_text
 from webhook.validity import is_label_value
+from webhook.wording import shown
 
 COMPUTE_NAMES = frozenset(COMPUTE)
 WHOLE_DEVICE = "none"
@@ -227,7 +228,7 @@ def _place(placement: Placement, placing: Placing, rule: Rule, resource: str, ca
         if given is None:
             placement.select(key, setting.value, cause, gives_way=is_default)
         elif given != setting.value and not is_default:
-            text = f'pod: nodeSelector {key}: "{given}" is set and "{setting.value}" is required {cause}'
+            text = f'pod: nodeSelector {key}: "{shown(given)}" is set and "{setting.value}" is required {cause}'
             case.refusals.append(Refusal("node-selector", text, setting.origin))
 
 
@@ -235,7 +236,7 @@ def _choose_device(
     placement: Placement, text: str, resources: Sequence[str], rules: SchedulingRules, case: Case
 ) -> None:
     """G4: nodes with the device that an annotation names."""
-    what = f'annotation {ACCELERATOR}: "{text[:80]}"'
+    what = f'annotation {ACCELERATOR}: "{shown(text)}"'
     resource, devices = _choices(what, "devices", lambda rule: rule.device, resources, rules, case)
     for device in devices:
         known = device.names.get(text.lower())
@@ -257,7 +258,7 @@ def _choose_partition(
     placement: Placement, text: str, resources: Sequence[str], rules: SchedulingRules, case: Case
 ) -> None:
     """G4: nodes with that part of a device, or with whole ones."""
-    what = f'annotation {ACCELERATOR_PARTITION}: "{text[:80]}"'
+    what = f'annotation {ACCELERATOR_PARTITION}: "{shown(text)}"'
     resource, partitions = _choices(what, "partitions", lambda rule: rule.partition, resources, rules, case)
     for partition in partitions:
         if text == WHOLE_DEVICE:
@@ -372,7 +373,7 @@ def _judge_reserved(
 def _taints_in_words(toleration: Toleration) -> str:
     if tolerates_every_key(toleration):
         return f"every {toleration.effect} taint" if toleration.effect else "every taint"
-    return f'the taint "{toleration.key}"'
+    return f'the taint "{shown(toleration.key or "")}"'
 
 
 def _reaches(toleration: Toleration, guarded: Sequence[Toleration]) -> bool:

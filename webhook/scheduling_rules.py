@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar, cast
 from msgspec.structs import replace
 
 from webhook.pod import NodeRequirement, Toleration
-from webhook.resource_names import COMPUTE, is_extended, is_native, matches_glob
+from webhook.resource_names import COMPUTE, LONGEST, is_extended, is_native, matches_glob
 from webhook.setting import Setting
 
 Reserved = Literal["Off", "Warn", "Deny"]
@@ -89,13 +89,18 @@ class Interruptible:
 
 
 class _ByName(dict[str, tuple[ScheduledResource, ...]]):
-    """What is said of a resource, worked out when it is asked for and kept: names come from pods, so not too many."""
+    """What is said of a resource, worked out when it is asked for and kept: names come from pods, so not too many.
+
+    Nothing is said of a name that is longer than Kubernetes allows.
+    """
 
     def __init__(self, resources: tuple[ScheduledResource, ...]) -> None:
         super().__init__()
         self._resources = resources
 
     def __missing__(self, name: str) -> tuple[ScheduledResource, ...]:
+        if len(name) > LONGEST:
+            return ()
         if len(self) >= KEPT_NAMES:
             self.clear()
         found = self[name] = tuple(rule for rule in self._resources if rule.matches(name))

@@ -8,19 +8,22 @@ from webhook.effective import EffectivePolicy
 from webhook.policy import PolicySet
 from webhook.projects import ProjectRule, Scope
 from webhook.review import Review
+from webhook.wording import shown
 
 DEFAULT_RULE = ProjectRule()
 NO_LABELS: Mapping[str, str] = {}
 
 # A cluster has at most some ten thousand namespaces; what is kept of each is two references.
 KEPT_NAMESPACES = 16_384
+# A label of DNS. The API server sends no longer ones, so nothing is remembered about them.
+LONGEST_NAMESPACE = 63
 
 
 class UnknownNamespace(LookupError):
     """Nothing is known of the namespace yet: it is to be looked up before its pods are decided about (P7)."""
 
     def __init__(self, namespace: str) -> None:
-        super().__init__(f"the namespace {namespace} is not known yet")
+        super().__init__(f"the namespace {shown(namespace)} is not known yet")
         self.namespace = namespace
 
 
@@ -55,10 +58,12 @@ class Snapshot:
 
     def _scope_and_policy(self, namespace: str) -> tuple[Scope, EffectivePolicy]:
         """Worked out at the first pod of a namespace, then kept as long as the snapshot."""
-        if len(self._known) >= KEPT_NAMESPACES:
-            self._known.clear()
         scope = self.scope(namespace)
-        found = self._known[namespace] = scope, self.policies.effective(scope)
+        found = scope, self.policies.effective(scope)
+        if len(namespace) <= LONGEST_NAMESPACE:
+            if len(self._known) >= KEPT_NAMESPACES:
+                self._known.clear()
+            self._known[namespace] = found
         return found
 
     def forget(self, namespace: str) -> None:

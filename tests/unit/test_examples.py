@@ -82,7 +82,7 @@ def test_a_task_gets_onto_the_nodes_of_each_vendor(name: str, resource: str, acc
     assert added[0] is not None
     assert added[0].endswith(":NoSchedule op=Exists" if name != "nvidia-aks" else ":NoSchedule")
     assert required in [change.after for change in decision.changes if change.side == "nodeAffinity"]
-    assert decision.warnings == fit_warnings(warnings_of(decision.changes, "Enforce")), "nothing else to say"
+    assert decision.warnings == fit_warnings(*warnings_of(decision.changes, "Enforce")), "nothing else to say"
 
 
 def test_each_file_about_a_vendor_is_tried() -> None:

@@ -13,7 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Event, Thread
 
 from webhook.metrics import NamespaceCounts
+from webhook.snapshot import LONGEST_NAMESPACE
 from webhook.sources.namespace_api import FailedRequest, Labels, NamespaceApi, News
+from webhook.wording import shown
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +78,8 @@ class ClusterNamespaces:
 
         Who asks for the same one meanwhile, or within a second, gets the same answer.
         """
+        if len(name) > LONGEST_NAMESPACE:
+            return f"{shown(name)} is too long for a namespace"
         if name not in self._look_ups:
             loop = asyncio.get_running_loop()
             self._look_ups[name] = asking = asyncio.create_task(self._find(name))

@@ -129,7 +129,7 @@ def _print_result(terminal: Console, result: Reviewed) -> None:
     for index, line in enumerate(_table(decision.changes)):
         terminal.print(Text(line, style="" if index else "dim"))
     # What a change says already is no warning of its own here.
-    said = fit_warnings(warnings_of(decision.changes, decision.mode))
+    said = fit_warnings(*warnings_of(decision.changes, decision.mode))
     for warning in result.warnings:
         if warning not in said and not (decision.denial is not None and warning.startswith("would be denied: ")):
             terminal.print(Text(f"  Warning: {warning}", style="yellow"))
