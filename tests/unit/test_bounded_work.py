@@ -274,7 +274,9 @@ def test_nothing_of_unusual_length_is_remembered() -> None:
 
 def test_the_page_has_the_bounds_in_force() -> None:
     page = (Path(__file__).parents[2] / "docs" / "how-a-value-is-decided.md").read_text()
-    rows = dict(re.findall(r"^\| (.+) \| ([\d,]+(?: KiB)?) \|$", page.partition("## Pods that are too large")[2], re.M))
+    rows = dict(
+        re.findall(r"^\| (.+) \| ([\d,]+(?: KiB)?) \|$", page.partition("## Pods that are too large")[2], re.MULTILINE)
+    )
     bounds = [
         MOST_CONTAINERS,
         MOST_RESOURCES,
