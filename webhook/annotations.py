@@ -67,12 +67,16 @@ NOTHING: Mapping[str, Quantity] = {}
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """Annotated requests and limits by container name; errors deny the pod, warnings do not."""
+    """Annotated requests and limits by container name; errors deny the pod, warnings do not.
+
+    `amounts` is how many are asked for together.
+    """
 
     requests: Mapping[str, Amounts] = {}
     limits: Mapping[str, Amounts] = {}
     errors: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    amounts: int = 0
 
     @property
     def resources(self) -> set[str]:
@@ -144,8 +148,9 @@ def asked_resources(pod: Pod, primary: str, aliases: Mapping[str, str]) -> Asked
             break
     if pod.is_windows:
         reader.drop_hugepages()
-    reader.warn_of_unknown()
-    return Asked(reader.requests, reader.limits, tuple(reader.errors), tuple(reader.warnings))
+    if reader.unknown:
+        reader.warn_of_unknown()
+    return Asked(reader.requests, reader.limits, tuple(reader.errors), tuple(reader.warnings), reader.amounts)
 
 
 def asked_placement(pod: Pod) -> AskedPlacement:
@@ -191,8 +196,8 @@ class _Reader:
         self.limits: dict[str, Amounts] = {}
         self.errors: list[str] = []
         self.warnings: list[str] = []
-        self._unknown: list[str] = []
-        self._left = MOST_AMOUNTS
+        self.unknown: list[str] = []
+        self.amounts = 0
 
     def read(self, key: str, text: str) -> bool:
         """Whether a further annotation is worth reading: the pod is not denied for enough reasons already."""
@@ -202,7 +207,7 @@ class _Reader:
             container = key.partition("/")[2]
         else:
             if key.startswith(OURS) and key not in KNOWN:
-                self._unknown.append(key)
+                self.unknown.append(key)
             return True
         amounts = self._amounts(key, text)
         if container in self.containers:
@@ -220,10 +225,10 @@ class _Reader:
                 self.warnings.append(f"{name}: Windows pods get no hugepages, the annotation is ignored")
 
     def warn_of_unknown(self) -> None:
-        for key in self._unknown[:MOST_ERRORS]:
+        for key in self.unknown[:MOST_ERRORS]:
             self.warnings.append(f"annotation {shown(key, SHOWN_KEY)} is not known and has no effect")
-        if len(self._unknown) > MOST_ERRORS:
-            more = len(self._unknown) - MOST_ERRORS
+        if len(self.unknown) > MOST_ERRORS:
+            more = len(self.unknown) - MOST_ERRORS
             self.warnings.append(f"{more} more annotations of {OURS} are not known and have no effect")
 
     def _amounts(self, key: str, text: str) -> Amounts:
@@ -254,11 +259,11 @@ class _Reader:
         asked.update(amounts)
 
     def _may_go_on(self, items: int) -> bool:
-        """Takes so many items off what may still be read."""
-        before, self._left = self._left, self._left - items
-        if self._left < 0 <= before:
+        """Whether so many further items may be read."""
+        before, self.amounts = self.amounts, self.amounts + items
+        if before <= MOST_AMOUNTS < self.amounts:
             self.errors.append(f"annotations: more than {MOST_AMOUNTS} amounts are asked for: ask for fewer")
-        return self._left >= 0
+        return self.amounts <= MOST_AMOUNTS
 
     def _refuse(self, key: str, error: str) -> bool:
         """Whether there is room for a further error."""

@@ -179,12 +179,14 @@ def _decide_creation(review: Review, pod: Pod, case: Case) -> _Ruling:
     regular = _containers(pod, primary)
     containers = regular if pod.spec.resources is None else [*regular, _pod_level(pod)]
     aliases = case.policy.aliases
+    alias_names, amounts = aliases.keys(), 0
     for container in containers:
-        if not aliases.keys().isdisjoint(container.requests):
+        amounts += len(container.requests)
+        if not alias_names.isdisjoint(container.requests):
             conflicts = container.resolve_aliases(aliases)
             case.refusals.extend(conflicts if not case.judging else ())
     asked = NOTHING_ASKED if case.judging else asked_resources(pod, primary, aliases)
-    if (reason := why_too_large(pod, containers, asked)) is not None:
+    if (reason := why_too_large(pod, containers, amounts, asked)) is not None:
         return _too_large(reason, case)
     if error and not case.judging:
         case.refusals.append(Refusal("annotation", error))
@@ -237,7 +239,8 @@ def _decide_resize(pod: Pod, old: Pod | None, case: Case) -> _Ruling:
     if (reason := next(filter(None, map(too_many_containers, pods)), None)) is not None:
         return _too_large(reason, case)
     containers = [*_containers(pod, primary_container(pod)[0]), _pod_level(pod)]
-    if (reason := why_too_large(pod, containers, NOTHING_ASKED)) is not None:
+    amounts = sum(len(container.requests) for container in containers)
+    if (reason := why_too_large(pod, containers, amounts, NOTHING_ASKED)) is not None:
         return _too_large(reason, case)
     if old is not None:
         old_containers = [*_containers(old, primary_container(old)[0]), _pod_level(old)]
@@ -294,13 +297,13 @@ def _refuse_claims(pod: Pod, containers: Sequence[ContainerResources], case: Cas
 def _refused(ruling: _Ruling, policy_hash: str, scope: Scope) -> Decision:
     refusals, mode = ruling.case.refusals, ruling.case.policy.mode.value
     message = denial_message(refusals, scope, ruling.case.policy)
-    would = [f"would be denied: {refusal.text}" for refusal in refusals.first] if mode == "Warn" else []
+    would = [f"would be denied: {refusal.text}" for refusal in refusals] if mode == "Warn" else []
     warnings = () if mode == "Audit" else fit_warnings([*would, *ruling.warnings], refusals.more if would else 0)
     return Decision(
         "denied",
         mode,
         warnings=warnings,
-        denial=Denial(message, refusals.first[0].reason),
+        denial=Denial(message, refusals[0].reason),
         audit_annotations=audit_annotations(mode, policy_hash, denial=message),
     )
 

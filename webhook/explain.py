@@ -94,7 +94,10 @@ def changes_of(container: ContainerResources) -> list[Change]:
 
 def name_in_records(container: ContainerResources) -> str | None:
     """The container's name, cut where it is longer than Kubernetes allows; None for the pod level."""
-    return None if container.kind == "pod" else shown(container.name, LONGEST_CONTAINER_NAME)
+    if container.kind == "pod":
+        return None
+    name = container.name
+    return name if len(name) <= LONGEST_CONTAINER_NAME and name.isprintable() else shown(name, LONGEST_CONTAINER_NAME)
 
 
 def changes_of_placement(placement: Placement) -> list[Change]:
@@ -140,9 +143,16 @@ def requested_before(container: ContainerResources, resource: str) -> Quantity |
 
 def warnings_of(changes: Sequence[Change], mode: Mode) -> tuple[list[str], int]:
     """One warning a change, none for what was filled in (E3): the first ones, and how many more there would be."""
-    told = [change for change in changes if change.rule not in SILENT_RULES]
-    first = told[: WARNINGS + 1]
-    return [_warning(change, mode) for change in first], len(told) - len(first)
+    texts: list[str] = []
+    more = 0
+    for change in changes:
+        if change.rule in SILENT_RULES:
+            continue
+        if len(texts) <= WARNINGS:
+            texts.append(_warning(change, mode))
+        else:
+            more += 1
+    return texts, more
 
 
 _ADDED = {
@@ -176,9 +186,14 @@ def fit_warnings(warnings: Sequence[str], more: int = 0) -> tuple[str, ...]:
 
     The API server drops a warning with a control character, and all of them past 4,096 characters together.
     """
-    texts = tuple(dict.fromkeys(shown(text, WARNING_CHARACTERS) for text in warnings))
-    more += max(0, len(texts) - WARNINGS)
-    return (*texts[:WARNINGS], f"and {more} more") if more else texts
+    texts = tuple(dict.fromkeys(map(_fit_warning, warnings)))
+    if len(texts) <= WARNINGS and not more:
+        return texts
+    return (*texts[:WARNINGS], f"and {more + max(0, len(texts) - WARNINGS)} more")
+
+
+def _fit_warning(text: str) -> str:
+    return text if len(text) <= WARNING_CHARACTERS and text.isprintable() else shown(text, WARNING_CHARACTERS)
 
 
 def denial_message(refusals: Refusals, scope: Scope, policy: EffectivePolicy) -> str:
@@ -186,7 +201,7 @@ def denial_message(refusals: Refusals, scope: Scope, policy: EffectivePolicy) ->
 
     At most 900 bytes, because the event that a controller makes of it holds 1 KiB.
     """
-    policies = dict.fromkeys(refusal.origin.policy for refusal in refusals.first if refusal.origin.policy)
+    policies = dict.fromkeys(refusal.origin.policy for refusal in refusals if refusal.origin.policy)
     parts = [_scope_in_words(scope)]
     if policies:
         parts.append("policy " + ", ".join(policies))
@@ -194,7 +209,7 @@ def denial_message(refusals: Refusals, scope: Scope, policy: EffectivePolicy) ->
         parts.append(f"to ask for more: {policy.contact.value}")
     tail = _fit_bytes(shown(f" ({'; '.join(parts)})", DENIAL_BYTES), DENIAL_BYTES // 2)
     room = DENIAL_BYTES - len(tail.encode())
-    texts = list(dict.fromkeys(shown(refusal.text, DENIAL_BYTES) for refusal in refusals.first))
+    texts = list(dict.fromkeys(shown(refusal.text, DENIAL_BYTES) for refusal in refusals))
     return _joined(texts, refusals.more, room) + tail
 
 

@@ -90,27 +90,20 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
     origin: Origin = PLATFORM
 
 
-class Refusals:
+class Refusals(list[Refusal]):
     """Why a pod is refused: the first reasons that were found, and how many `more` there are."""
 
-    __slots__ = ("first", "more")
-
-    def __init__(self) -> None:
-        self.first: list[Refusal] = []
-        self.more = 0
+    more = 0
 
     def append(self, refusal: Refusal) -> None:
-        if len(self.first) < KEPT_REFUSALS:
-            self.first.append(refusal)
+        if len(self) < KEPT_REFUSALS:
+            super().append(refusal)
         else:
             self.more += 1
 
     def extend(self, refusals: Iterable[Refusal]) -> None:
         for refusal in refusals:
             self.append(refusal)
-
-    def __bool__(self) -> bool:
-        return bool(self.first)
 
 
 class ContainerResources:

@@ -140,11 +140,9 @@ def errors(pod: StoredPod, *, on_create: bool = True) -> list[FieldError]:
 
 def annotations_fit(annotations: Mapping[str, str]) -> bool:
     """Whether the API server accepts annotations of this size together."""
-    characters = sum(map(len, annotations)) + sum(map(len, annotations.values()))
+    text = "".join([*annotations, *annotations.values()])
     # No character takes more than four bytes: the usual pod is far below, and need not be encoded.
-    if characters * 4 <= ANNOTATIONS_BYTES or characters > ANNOTATIONS_BYTES:
-        return characters <= ANNOTATIONS_BYTES
-    return len("".join([*annotations, *annotations.values()]).encode()) <= ANNOTATIONS_BYTES
+    return len(text) * 4 <= ANNOTATIONS_BYTES or len(text.encode()) <= ANNOTATIONS_BYTES
 
 
 def amount_errors(

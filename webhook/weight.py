@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from webhook.annotations import NOTHING_ASKED, Asked
+from webhook.annotations import Asked
 from webhook.node_affinity import required_terms
 from webhook.pod import Pod
 from webhook.resources import ContainerResources
@@ -101,15 +101,14 @@ def too_many_containers(pod: Pod) -> str | None:
     return f"{count} containers, above {MOST_CONTAINERS}" if count > MOST_CONTAINERS else None
 
 
-def why_too_large(pod: Pod, containers: Sequence[ContainerResources], asked: Asked) -> str | None:
+def why_too_large(pod: Pod, containers: Sequence[ContainerResources], amounts: int, asked: Asked) -> str | None:
     """What of a pod is too much to be decided about, in words; None where it may be.
 
-    `containers` has the pod level, if any; `asked` is what annotations ask for.
+    `containers` has the pod level, if any, and `amounts` how many resources they name, each for itself; `asked` is what
+    annotations ask for.
     """
     spec = pod.spec
-    amounts = sum([len(container.requests) for container in containers])
-    if asked is not NOTHING_ASKED:
-        amounts += sum(len(of) for side in (asked.requests, asked.limits) for of in side.values())
+    amounts += asked.amounts
     if amounts > MOST_RESOURCES or len(containers) * amounts > MOST_AMOUNTS:
         names = len(asked.resources.union(*(container.requests for container in containers)))
         if names > MOST_RESOURCES:
