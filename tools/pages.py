@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 
 from webhook import policy_document
 from webhook.cli.main import COMMANDS, main
-from webhook.metrics import Metrics, NamespaceCounts
+from webhook.metrics import MOST_PROJECTS, MOST_RESOURCES, Metrics, NamespaceCounts
 
 ROOT = Path(__file__).parents[1]
 CHART = ROOT / "charts" / "task-resource-webhook"
@@ -196,6 +196,11 @@ def metrics_page() -> str:
         "`task_resources_reviews_total` only. Those of namespaces are there with `serve --namespaces cluster`. Beside",
         "these there are the process's own (`process_…`). With `serve --metrics-by-project`, changes, capacity and",
         "denials have a label `project`, too.",
+        "",
+        "Each resource that a policy in force names, and each project that a policy is for, has series of its own. Of",
+        "all other names, which pods and namespaces may invent, the first ones have series, too, at most",
+        f"{MOST_RESOURCES} resources and {MOST_PROJECTS:,} projects. Every later one counts as `other` until a",
+        "policy names it or the server starts anew, and so does a name that is longer than Kubernetes allows.",
         "",
         "| metric | type | labels | |",
         "|---|---|---|---|",

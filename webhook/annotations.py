@@ -153,8 +153,11 @@ def asked_resources(pod: Pod, primary: str, aliases: Mapping[str, str]) -> Asked
     return Asked(reader.requests, reader.limits, tuple(reader.errors), tuple(reader.warnings), reader.amounts)
 
 
-def asked_placement(pod: Pod) -> AskedPlacement:
-    """What the pod's annotations ask of its node, and of `/dev/shm` (section 2)."""
+def asked_placement(pod: Pod, *, has_node: bool = False) -> AskedPlacement:
+    """What the pod's annotations ask of its node, and of `/dev/shm` (section 2).
+
+    `has_node`: the node is chosen already, so that no word about interruptions is an error (G8).
+    """
     annotations = pod.annotations
     if annotations.keys().isdisjoint(_PLACING):
         return _INTERRUPTIBLE if pod.labels.get(FLYTE_INTERRUPTIBLE) == "true" else NOTHING_PLACED
@@ -163,7 +166,7 @@ def asked_placement(pod: Pod) -> AskedPlacement:
     is_interruptible = pod.labels.get(FLYTE_INTERRUPTIBLE) == "true"
     if interruptible is not None:
         is_interruptible = interruptible == "true"
-        if interruptible not in ("true", "false"):
+        if interruptible not in ("true", "false") and not has_node:
             errors.append(f'annotation {INTERRUPTIBLE}: "{shown(interruptible)}" is not accepted: use true or false')
     return AskedPlacement(
         annotations.get(ACCELERATOR),

@@ -55,7 +55,7 @@ from webhook.resources import (
 )
 from webhook.result_check import caused_by_annotation, errors_of_ours, placement_errors
 from webhook.review import Review
-from webhook.scheduling import Placement, decide_placement
+from webhook.scheduling import Placement, decide_placement, judge_placement
 from webhook.shared_memory import SharedMemory, decide_shared_memory
 from webhook.validity import FieldError, annotations_fit
 from webhook.weight import too_many_containers, why_too_large
@@ -209,19 +209,22 @@ def _decide_creation(review: Review, pod: Pod, case: Case) -> _Ruling:
         fit_into_pod_level(pod_resources, regular, case)
         write_pod_requests(pod_resources, regular)
     ruling = _Ruling(containers, case, asked.warnings, primary)
-    if not case.judging and not review.is_of_daemon_set:
-        _decide_placement(pod, ruling, asked)
+    if not case.judging:
+        _decide_placement(pod, ruling, asked, has_node=review.is_of_daemon_set)
     return ruling
 
 
-def _decide_placement(pod: Pod, ruling: _Ruling, annotated: Asked) -> None:
-    """Section 6. A DaemonSet's pods have none of it: the controller would make them anew, forever (G8)."""
-    asked, case = asked_placement(pod), ruling.case
+def _decide_placement(pod: Pod, ruling: _Ruling, annotated: Asked, *, has_node: bool) -> None:
+    """G1 to G6. To a pod that has its node nothing is added: its controller would make it anew, forever (G8)."""
+    asked, case = asked_placement(pod, has_node=has_node), ruling.case
     if asked.errors:
         case.refusals.extend(Refusal("annotation", text) for text in asked.errors)
-    placement = ruling.placement = decide_placement(pod, ruling.containers, asked, case, annotated)
-    if placement is not None and placement.warnings:
-        ruling.warnings = [*ruling.warnings, *placement.warnings]
+    if has_node:
+        ruling.warnings = [*ruling.warnings, *judge_placement(pod, ruling.containers, asked, case, annotated)]
+    else:
+        placement = ruling.placement = decide_placement(pod, ruling.containers, asked, case, annotated)
+        if placement is not None and (placement.warnings or placement.objections):
+            ruling.warnings = [*ruling.warnings, *placement.warnings, *placement.objections]
     if asked.shared_memory is None:
         return
     if pod.is_windows:

@@ -251,7 +251,7 @@ def _reviewable(source: str, given: Document, namespace: str | None) -> Reviewab
     _mapping(where, document, "metadata")
     pod = _pod(where, document, template, place)
     if kind == "DaemonSet":
-        pod["metadata"]["ownerReferences"] = [{"kind": kind, "name": name}]
+        _pin(pod, owner={"kind": kind, "name": name})
     view = _view(where, pod)
     status = None if template else document.get("status")
     is_stored = not template and metadata.get("uid") is not None
@@ -310,6 +310,20 @@ def _pod(where: str, document: Json, template: tuple[str, ...], namespace: str) 
     for container in containers:
         _fill_in_requests(container)
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {**metadata, "namespace": namespace}, "spec": spec}
+
+
+def _pin(pod: Json, owner: Json) -> None:
+    """Makes a template's pod one of a DaemonSet's, as its controller does: required node affinity names the node alone.
+
+    Source of the rule: kubernetes pkg/controller/daemon/util ReplaceDaemonSetPodNodeNameNodeAffinity.
+    """
+    pod["metadata"]["ownerReferences"] = [owner]
+    affinity = pod["spec"].get("affinity")
+    node_affinity = affinity.get("nodeAffinity") if isinstance(affinity, dict) else None
+    if isinstance(node_affinity, dict):
+        node = {"key": "metadata.name", "operator": "In", "values": ["node"]}
+        required = {"nodeSelectorTerms": [{"matchFields": [node]}]}
+        node_affinity["requiredDuringSchedulingIgnoredDuringExecution"] = required
 
 
 def _containers(where: str, spec: Json, field: str) -> list[Json]:

@@ -3,8 +3,9 @@
 A review counts in plain numbers, which become series when they are scraped: counting in labelled series of the
 library would cost as much as deciding a small pod. One thread counts and is scraped, so nothing is locked.
 
-Label values come from closed sets, so that no pod can make new series; names of resources are the exception, and
-those beyond a bound are counted as "other".
+Label values come from closed sets, so that no pod can make new series; names of resources and projects are the
+exception. Those that policies use have series of their own; of all others, which pods and namespaces invent, those
+beyond a bound are counted as "other".
 """
 
 from bisect import bisect_left
@@ -19,7 +20,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from webhook.decision import Decision, Endpoint
+from webhook.policy import PolicySet
 from webhook.quantity import NANOS_PER_UNIT
+from webhook.resource_names import LONGEST
 from webhook.review import Review
 from webhook.tls import HandshakeFailure
 
@@ -34,19 +37,31 @@ BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1
 # Extended resources have any name their pods give them, and projects any that their namespaces have.
 MOST_RESOURCES = 100
 MOST_PROJECTS = 1_000
+# A project is the value of a namespace's label, or a part of a namespace's name: Kubernetes allows both 63 characters.
+LONGEST_PROJECT = 63
+
+NO_PROJECT = "none"
+# What changes are about that is no resource: places that no resource called for, and volumes.
+NO_RESOURCES = ("", "shared-memory")
 
 
 class _Names:
-    """Names that become values of a label: the first so many, and "other" for those beyond."""
+    """Names that become values of a label: those of policies and our own, the first so many others, else "other".
 
-    def __init__(self, most: int) -> None:
-        self._most, self._known = most, set[str]()
+    Nothing longer than `longest` is remembered.
+    """
+
+    def __init__(self, most: int, longest: int, ours: Iterable[str]) -> None:
+        self._longest, self._known = longest, set(ours)
+        self._most = most + len(self._known)
+        self.of_policies: frozenset[str] = frozenset()
 
     def of(self, name: str) -> str:
-        if name not in self._known:
-            if len(self._known) >= self._most:
-                return "other"
-            self._known.add(name)
+        if name in self.of_policies or name in self._known:
+            return name
+        if len(self._known) >= self._most or len(name) > self._longest:
+            return "other"
+        self._known.add(name)
         return name
 
 
@@ -86,7 +101,7 @@ class NamespaceCounts:
 class Metrics(Collector):
     """All series of one server, in a registry of its own.
 
-    `by_project`: whether changes, capacity and denials have a label for the project; each then has a series of its own.
+    `by_project`: whether changes, capacity and denials have a label for the project.
     """
 
     def __init__(self, *, by_project: bool = False) -> None:
@@ -103,7 +118,8 @@ class Metrics(Collector):
         self._lowered: Counter[tuple[str, str]] = Counter()
         self._denials: Counter[tuple[str, str]] = Counter()
         self._refused: Counter[int] = Counter()
-        self._resources, self._projects = _Names(MOST_RESOURCES), _Names(MOST_PROJECTS)
+        self._resources = _Names(MOST_RESOURCES, LONGEST, NO_RESOURCES)
+        self._projects = _Names(MOST_PROJECTS, LONGEST_PROJECT, (NO_PROJECT,))
         self._policy_hash = ""
         self._policy_loaded_at = 0.0
         self._policy_is_refused = False
@@ -127,7 +143,7 @@ class Metrics(Collector):
             return
         self._durations[bisect_left(BUCKETS, seconds)] += 1
         self._duration_sum += seconds
-        name = self._projects.of(project or "none") if self.by_project else ""
+        name = self._projects.of(project or NO_PROJECT) if self.by_project else ""
         for change in decision.changes:
             self._changes[name, self._resources.of(change.resource), change.rule] += 1
         for resource, nanos in decision.capacity:
@@ -145,9 +161,13 @@ class Metrics(Collector):
         """Counts a request that was answered with an error instead of a decision."""
         self._refused[code] += 1
 
-    def set_policy(self, policy_hash: str, at: float) -> None:
-        """The policy set in force; `at` is when it was loaded, in seconds since the epoch."""
-        self._policy_hash, self._policy_loaded_at = policy_hash, at
+    def set_policy(self, policies: PolicySet, at: float) -> None:
+        """The policy set in force; `at` is when it was loaded, in seconds since the epoch.
+
+        The names that it uses have series of their own from now on.
+        """
+        self._policy_hash, self._policy_loaded_at = policies.hash, at
+        self._resources.of_policies, self._projects.of_policies = policies.resources, policies.projects
 
     def count_reload(self, result: ReloadResult) -> None:
         """Counts a change of policy files that came into force, or was refused."""

@@ -6,7 +6,7 @@ Documents are read and checked by `policy_document`; values here are known to be
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar, cast
 
@@ -151,7 +151,10 @@ def _plain(value: Quantity | str | None) -> str | int | None:
 
 
 class PolicySet:
-    """All policies at one moment, found by what they are for."""
+    """All policies at one moment, found by what they are for.
+
+    `resources` are the resources that they may be about, by their exact names, and `projects` those in their scopes.
+    """
 
     def __init__(self, documents: Iterable[Policy]) -> None:
         # Broadest first: what comes later wins. Of equally specific ones the first by name wins, so it comes last.
@@ -161,6 +164,10 @@ class PolicySet:
         self._index = _Index(ordered)
         self._by_policies: dict[tuple[int, ...], EffectivePolicy] = {}
         self.hash: str = _digest(self.documents)
+        self.resources: frozenset[str] = frozenset(_resources(self.documents))
+        self.projects: frozenset[str] = frozenset(
+            policy.scope.project for policy in self.documents if policy.scope.project is not None
+        )
 
     def effective(self, scope: Scope) -> EffectivePolicy:
         """What the set comes to for a namespace; compiled once for all that the same policies are for."""
@@ -180,6 +187,19 @@ class PolicySet:
     def pieces(self) -> list[object]:
         """What it holds, to be dropped one by one: freed at once, 10,000 policies hold up every other thread."""
         return [*self._by_policies.values(), *self.documents]
+
+
+def _resources(documents: Iterable[Policy]) -> Iterator[str]:
+    """Exact names of resources that policies bound, fill in, place or give an alias, and those of built-in aliases.
+
+    A key that is an alias is there as each resource that it may stand for.
+    """
+    yield from COMPUTE
+    yield from BUILT_IN_ALIASES.values()
+    for policy in documents:
+        keys = [key for part in FIELDS for key in getattr(policy, part)]
+        placed = [path[1] for path in policy.scheduling if path[0] == "resources"]
+        yield from (name for name in (*keys, *policy.aliases, *placed) if is_container_resource(name))
 
 
 def _digest(documents: Sequence[Policy]) -> str:

@@ -3,16 +3,23 @@
 Nothing here is an error. `policy check` looks at every scope that the policies themselves name.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 
-from webhook.effective import Bound, EffectivePolicy
-from webhook.policy import FIELDS, Policy, PolicySet, aliases_in_force, compile_policies, merge_policies
+from webhook.effective import Bound, EffectivePolicy, Maxima
+from webhook.policy import FIELDS, Amount, Policy, PolicySet, aliases_in_force, compile_policies, merge_policies
 from webhook.projects import ProjectRule, Scope
-from webhook.resource_names import COMPUTE, is_container_resource, matches_glob
+from webhook.resource_names import (
+    COMPUTE,
+    is_container_resource,
+    is_extended,
+    is_hugepages,
+    is_native,
+    matches_glob,
+)
 from webhook.scheduling_rules import ScheduledResource, SchedulingRules, SchedulingSettings, merge_scheduling
-from webhook.setting import Origin, Setting
+from webhook.setting import BUILT_IN, Origin, Setting
 
 # So many scopes are named in one warning.
 NAMED_SCOPES = 3
@@ -73,6 +80,9 @@ def _of_scope(policies: tuple[Policy, ...]) -> Iterator[Finding]:
     yield from _unfitting(merged)
     yield from _request_above_limit(merged.fitted())
     yield from _absent_limits(merged)
+    yield from _claimed_devices(policies, merged)
+    yield from _hugepages(policies, merged)
+    yield from _devices_of_each_container(policies, merged)
     yield from _selected(policies, merged)
     yield from _scheduling(policies, merged.scheduling)
 
@@ -133,6 +143,75 @@ def _absent_limits(policy: EffectivePolicy) -> Iterator[Finding]:
             yield bound.origin, f"{text}: set container.max.{name}, too"
         elif choice is not None and choice.value == "Unset":
             yield bound.origin, f"{text}: missingLimit is Unset by policy {choice.origin.policy}"
+
+
+def _claimed_devices(policies: tuple[Policy, ...], merged: EffectivePolicy) -> Iterator[Finding]:
+    """A maximum of a device counts what containers name, not what resource claims bring (DRA)."""
+    if merged.resource_claims.origin == BUILT_IN:
+        others = [
+            policy for policy in policies if policy.scope.pod_selector is None or "resourceClaims" not in policy.choices
+        ]
+        choice = "set pod.resourceClaims to Deny, or to Allow and a maximum of deviceclass.resource.kubernetes.io/*"
+        for text, origin in _first_said(others, merged, _is_device):
+            yield origin, f"{text} does not count resource claims and device classes (DRA): {choice}"
+
+
+def _hugepages(policies: tuple[Policy, ...], merged: EffectivePolicy) -> Iterator[Finding]:
+    """Hugepages are memory that no maximum of memory counts; who writes any of them, null too, has thought of it."""
+    if not any(map(is_hugepages, (*merged.maximum.exact, *merged.pod_maximum.exact))):
+        others = [policy for policy in policies if not any(map(is_hugepages, (*policy.maximum, *policy.pod_maximum)))]
+        sizes = "container.max.hugepages-2Mi and container.max.hugepages-1Gi"
+        for text, origin in _first_said(others, merged, lambda name: name == "memory"):
+            yield origin, f"{text} does not count hugepages: set {sizes}, too (0 forbids them, null allows any)"
+
+
+def _first_said(
+    policies: Sequence[Policy], merged: EffectivePolicy, is_meant: Callable[[str], bool]
+) -> list[tuple[str, Origin]]:
+    """The broadest policy's maximum of such a resource, in words, where one counts: to say it once is enough."""
+    parts = [
+        ("container.max", "maximum", _bounds(merged.maximum)),
+        ("pod.max", "pod_maximum", _bounds(merged.pod_maximum)),
+    ]
+    for policy, (field, part, in_force) in product(policies, parts):
+        for name, setting in _values(getattr(policy, part), merged):
+            if is_meant(name) and (name in in_force or policy.scope.pod_selector is not None):
+                return [(f"{field}.{name} {setting.value}", setting.origin)]
+    return []
+
+
+def _devices_of_each_container(policies: tuple[Policy, ...], merged: EffectivePolicy) -> Iterator[Finding]:
+    """As many containers as a pod has, as many times has it what one container may have."""
+    of_pods = {*merged.pod_maximum.exact, *dict(merged.pod_maximum.globs)}
+    candidates = [(name, bound, of_pods) for name, bound in _bounds(merged.maximum).items()]
+    for policy in policies:
+        if policy.scope.pod_selector is not None:
+            own = of_pods | {merged.aliases.get(key, key) for key in policy.pod_maximum}
+            candidates += [(name, setting, own) for name, setting in _values(policy.maximum, merged)]
+    found: set[str] = set()
+    for name, bound, names in candidates:
+        is_bounded = any(matches_glob(pattern, name) for pattern in names)
+        if bound.value and _is_device(name) and not is_bounded and name not in found:
+            found.add(name)
+            text = f"container.max.{name} {bound.value} is for each container, and a pod may have many"
+            yield bound.origin, f"{text}: set pod.max.{name}, too"
+
+
+def _bounds(maxima: Maxima) -> dict[str, Bound]:
+    """What is bounded, by name and by glob."""
+    return {name: bound for name, bound in (*maxima.exact.items(), *maxima.globs) if bound is not None}
+
+
+def _values(amounts: Mapping[str, Amount], merged: EffectivePolicy) -> Iterator[tuple[str, Bound]]:
+    """By resource, without what is lifted."""
+    for key, setting in amounts.items():
+        if setting.value is not None:
+            yield merged.aliases.get(key, key), Setting(setting.value, setting.origin)
+
+
+def _is_device(name: str) -> bool:
+    """Also of a glob: they are for devices only."""
+    return "*" in name or is_extended(name) or is_native(name)
 
 
 def _selected(policies: tuple[Policy, ...], merged: EffectivePolicy) -> Iterator[Finding]:

@@ -68,7 +68,7 @@ class Rollout:
         reviews = self._reviews
         reviews.also_accepted = (reviews.snapshot, *(each for each in reviews.also_accepted if each is not snapshot))
         reviews.snapshot = snapshot
-        reviews.metrics.set_policy(snapshot.policies.hash, time.time())
+        reviews.metrics.set_policy(snapshot.policies, time.time())
         logger.info("policy set %s is in force", snapshot.policies.hash)
 
     def _end_oldest(self) -> None:

@@ -8,7 +8,14 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from webhook.annotations import ACCELERATOR, ACCELERATOR_PARTITION, NOTHING_PLACED, Asked, AskedPlacement
+from webhook.annotations import (
+    ACCELERATOR,
+    ACCELERATOR_PARTITION,
+    INTERRUPTIBLE,
+    NOTHING_PLACED,
+    Asked,
+    AskedPlacement,
+)
 from webhook.node_affinity import excludes, implies, required_terms, requirement_text
 from webhook.pod import NodeRequirement, Pod, Toleration
 from webhook.resource_names import COMPUTE
@@ -62,7 +69,7 @@ class Placement:
 
     `wanted_tolerations` are all that rules called for, those among them that are there already. `requirements` has
     what is added to each term of the required node affinity, by the term's index; where the pod has none, index 0 is a
-    new one.
+    new one. `warnings` are about what was added, `objections` about what the pod has and should not (G5).
     """
 
     __slots__ = (
@@ -71,6 +78,7 @@ class Placement:
         "_given_tolerations",
         "additions",
         "node_selector",
+        "objections",
         "requirements",
         "tolerations",
         "wanted_tolerations",
@@ -87,6 +95,7 @@ class Placement:
         self.requirements: dict[int, list[NodeRequirement]] = {}
         self.additions: list[Addition] = []
         self.warnings: list[str] = []
+        self.objections: list[str] = []
 
     def tolerate(self, toleration: Toleration, cause: Cause) -> None:
         """Adds a toleration at the end, unless one that is there covers it (G2)."""
@@ -112,16 +121,20 @@ class Placement:
 
     def require(self, wanted: NodeRequirement, cause: Cause) -> None:
         """Adds a requirement to every term that fits any node at all, unless it is implied there (G3)."""
-        known = self._known_requirements(wanted.key)
-        missing = [index for index, given in known.items() if not any(implies(each, wanted) for each in given)]
+        missing = self.lacking(wanted)
         if not missing:
             return
         text = requirement_text(wanted)
-        if _excluded(wanted, known):
+        if _excluded(wanted, self._known_requirements(wanted.key)):
             self._warn_that_no_node_fits(text, cause)
         for index in missing:
             self.requirements.setdefault(index, []).append(wanted)
         self.additions.append(Addition("nodeAffinity", text, cause))
+
+    def lacking(self, wanted: NodeRequirement) -> list[int]:
+        """The terms that may fit a node which does not meet it, by their index; 0 where the pod has no terms."""
+        known = self._known_requirements(wanted.key)
+        return [index for index, given in known.items() if not any(implies(each, wanted) for each in given)]
 
     def _warn_that_no_node_fits(self, text: str, cause: Cause) -> None:
         self.warnings.append(f"pod: no node fits: another requirement excludes {text}, added {cause}")
@@ -179,6 +192,45 @@ def decide_placement(
         named = annotated.resources | _named_resources(containers)
         _judge_reserved(placement, suspects, named, rules, case)
     return placement
+
+
+def judge_placement(
+    pod: Pod, containers: Sequence[ContainerResources], asked: AskedPlacement, case: Case, annotated: Asked
+) -> list[str]:
+    """The warnings about a pod that has its node already: nothing is added to it, and all prohibitions count (G8).
+
+    Its taints and the device of its annotation are judged as if it were placed, and what only placing would refuse is
+    left out. The device that it gets must be one that it requires itself.
+    """
+    as_if = Case(case.policy, deny=case.deny)
+    placement = decide_placement(pod, containers, asked, as_if, annotated)
+    case.refusals += [each for each in as_if.refusals if each.reason in ("accelerator", "reserved")]
+    is_refused = any(each.reason == "accelerator" for each in as_if.refusals)
+    rules = case.policy.scheduling or NO_RULES
+    for rule, resource in _called_for(_asked_resources(containers, rules), rules):
+        if rule.device is not None and rule.device.allowed is not None:
+            _judge_device(pod, rule.device, rule.device.allowed, resource, case)
+    return [
+        *(placement.objections if placement is not None else ()),
+        *(
+            f"annotation {key} has no effect: the pod has its node already"
+            for key in (ACCELERATOR, ACCELERATOR_PARTITION, INTERRUPTIBLE)
+            if key in pod.annotations and not (key == ACCELERATOR and is_refused)
+        ),
+    ]
+
+
+def _judge_device(pod: Pod, device: Device, allowed: Setting[tuple[str, ...]], resource: str, case: Case) -> None:
+    own, label = Placement(pod), device.label.value
+    if not own.lacking(NodeRequirement(label, "In", allowed.value)):
+        return
+    selected = own.selected(label)
+    text = (
+        f"pod: asks for {resource} and has its node already: add a nodeSelector of {label} to its template"
+        if selected is None
+        else f'pod: nodeSelector {label}: "{selected}" may not be used'
+    )
+    case.refusals.append(Refusal("accelerator", f"{text}; accepted: {_listed(allowed.value)}", allowed.origin))
 
 
 def _asked_resources(containers: Sequence[ContainerResources], rules: SchedulingRules) -> list[str]:
@@ -367,7 +419,7 @@ def _judge_reserved(
         if rule.reserved.value == "Deny":
             case.refusals.append(Refusal("reserved", text, rule.reserved.origin))
         else:
-            placement.warnings.append(text)
+            placement.objections.append(text)
 
 
 def _taints_in_words(toleration: Toleration) -> str:

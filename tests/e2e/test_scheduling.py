@@ -3,6 +3,8 @@
 The pods of most tests would rather have another node than the right one, so that it is our rule that decides.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -272,6 +274,80 @@ def test_the_pods_of_a_daemon_set_are_bounded_and_otherwise_left_to_its_controll
     cluster.apps.patch_namespaced_daemon_set("tasks", namespace, {"spec": {"minReadySeconds": 1}})
     eventually(lambda: has_seen_its_last_change(cluster, namespace), "the controller has looked again")
     assert identities(cluster.pods(namespace)) == identities(before)
+
+
+@contextmanager
+def daemon_set_of(cluster: Cluster, namespace: str, template: Json) -> Iterator[None]:
+    """A DaemonSet, and at the end an end to its attempts to make pods."""
+    cluster.apps.create_namespaced_daemon_set(namespace, daemon_set(template))
+    try:
+        yield
+    finally:
+        cluster.apps.delete_namespaced_daemon_set("tasks", namespace)
+
+
+ON_AN_A100 = {"requiredDuringSchedulingIgnoredDuringExecution": {
+    "nodeSelectorTerms": [{"matchExpressions": [expression(ACCELERATOR, "In", A100)]}]
+}}  # fmt: skip
+
+REFUSED_DAEMON_SETS = [
+    ("a-device-that-nobody-chose", "gpus-allowed", gpu_task(tolerations=[TOLERATES_EVERYTHING]),
+     (f"asks for {GPU}", f"add a nodeSelector of {ACCELERATOR} to its template; accepted: {A100}", "#gpu-team")),
+    ("a-device-that-is-not-allowed", "gpus-allowed",
+     gpu_task(tolerations=[TOLERATES_EVERYTHING], nodeSelector={ACCELERATOR: T4}),
+     (f'nodeSelector {ACCELERATOR}: "{T4}" may not be used', f"accepted: {A100}", "policy gpus-allowed")),
+    # The controller makes pods for these nodes only, and takes the terms out of them.
+    ("an-allowed-device-that-only-its-controller-knows-of", "gpus-allowed",
+     gpu_task(tolerations=[TOLERATES_EVERYTHING], affinity={"nodeAffinity": ON_AN_A100}),
+     (f"add a nodeSelector of {ACCELERATOR} to its template",)),
+    ("a-reserved-taint", "gpus-reserved-strictly", task(tolerations=[TOLERATES_GPUS]),
+     (f'tolerates the taint "{GPU}"', f"reserved for pods that ask for {GPU}")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("policy", "template", "parts"),
+    [case[1:] for case in REFUSED_DAEMON_SETS],
+    ids=[case[0] for case in REFUSED_DAEMON_SETS],
+)
+def test_a_daemon_set_gets_no_pod_that_a_policy_forbids_and_an_event_says_why(
+    cluster: Cluster, policy: str, template: Json, parts: tuple[str, ...]
+) -> None:
+    namespace = cluster.namespace(policy)
+    with daemon_set_of(cluster, namespace, template):
+        event = eventually(lambda: failure(cluster, namespace), "an event FailedCreate")
+    assert event.involved_object.kind == "DaemonSet"
+    assert cluster.pods(namespace) == []
+    for part in parts:
+        assert part in event.message
+
+
+def failure(cluster: Cluster, namespace: str) -> Any:
+    """The first event that says why a pod could not be made."""
+    events = cluster.core.list_namespaced_event(namespace, field_selector="reason=FailedCreate").items
+    return events[0] if events else None
+
+
+def test_a_daemon_set_that_selects_an_allowed_device_gets_its_pods(cluster: Cluster) -> None:
+    namespace = cluster.namespace("gpus-allowed")
+    template = gpu_task(tolerations=[TOLERATES_GPUS], nodeSelector={ACCELERATOR: A100, POOL: "gpu"})
+    with daemon_set_of(cluster, namespace, template):
+        [found] = eventually(lambda: placed(cluster, namespace), "a pod on a node")
+    assert found["spec"]["nodeName"] == A100_NODE.name
+    assert found["spec"]["nodeSelector"] == {ACCELERATOR: A100, POOL: "gpu"}
+
+
+def test_what_a_daemon_sets_pods_ask_of_their_node_has_no_effect(cluster: Cluster) -> None:
+    namespace = cluster.namespace("gpus")
+    asking = {AN_ACCELERATOR: "T4", A_PARTITION: "?", INTERRUPTIBLE: "perhaps", SHARED_MEMORY: "1Gi"}
+    template = task(container(limits={"memory": "1Gi"}), annotations=asking, nodeSelector={ZONE: "a", POOL: "cpu"})
+    before = daemon_set(template)["spec"]["template"]["spec"]
+    with daemon_set_of(cluster, namespace, template):
+        [found] = eventually(lambda: placed(cluster, namespace), "a pod on a node")
+    assert found["spec"]["nodeName"] == CPU_NODE.name
+    assert found["spec"]["nodeSelector"] == before["nodeSelector"]
+    [volume] = [each for each in found["spec"]["volumes"] if each["name"] == "task-resources-shm"]
+    assert volume["emptyDir"]["sizeLimit"] == "1Gi"
 
 
 def has_seen_its_last_change(cluster: Cluster, namespace: str) -> bool:

@@ -6,13 +6,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+import yaml
+from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.unit.deciding import Json, container, pod, policy_set, review_body
+from tests.unit.deciding import NAMESPACE, Json, container, pod, policy_set, review_body
 from tests.unit.promlint import lint
+from webhook.admission import decode
 from webhook.app import Reviews
 from webhook.logs import ReviewLog
-from webhook.metrics import MOST_RESOURCES, Metrics, NamespaceCounts, ReloadResult
+from webhook.metrics import MOST_PROJECTS, MOST_RESOURCES, Metrics, NamespaceCounts, ReloadResult
+from webhook.resource_names import LONGEST
 from webhook.snapshot import Snapshot
 
 POLICY = """\
@@ -31,7 +35,7 @@ def reviews_under(*specs: str) -> Reviews:
 def used() -> Reviews:
     """Every kind of series that there is, once."""
     reviews = reviews_under(POLICY)
-    reviews.metrics.set_policy("1b5a0c6f0e6d", 1_764_038_400.0)
+    reviews.metrics.set_policy(reviews.snapshot.policies, 1_764_038_400.0)
     reviews.metrics.set_certificate("serving", 1_764_038_400.0)
     reviews.metrics.namespaces = NamespaceCounts(failures=Counter(expired=1), look_ups=Counter(found=1))
     reviews.metrics.invalid_results += 1
@@ -107,6 +111,107 @@ def test_ten_thousand_names_of_resources_make_a_bounded_number_of_series() -> No
     assert "other" in resources
     # Changes by resource and one rule, capacity by resource and direction, and the reviews themselves.
     assert len(series(reviews)) <= before + 2 * (MOST_RESOURCES + 1) + 1
+
+
+INVENTED = {"container": {"max": {"invented.example/*": 1}}}
+
+
+def counting(*specs: str | Json, by_project: bool = False) -> Reviews:
+    """Reviews by these policies, as a server counts them."""
+    reviews = Reviews(
+        Snapshot(policy_set(*specs)), Metrics(by_project=by_project), ReviewLog(io.BytesIO(), "json", "info")
+    )
+    reviews.metrics.set_policy(reviews.snapshot.policies, 0)
+    return reviews
+
+
+def invent_resources(reviews: Reviews, **request: Any) -> None:
+    """One name more than there is room for, in one pod that is lowered."""
+    invented = {f"invented.example/{number}": "2" for number in range(MOST_RESOURCES + 1)}
+    reviews.answer("mutate", review_body(pod(container(limits=invented)), **request))
+
+
+def lowered(reviews: Reviews, resource: str, **request: Any) -> None:
+    """A pod that has one too much of it."""
+    reviews.answer("mutate", review_body(pod(container(limits={resource: "9Gi"})), **request))
+
+
+NAMED = [
+    # what a policy says, a resource that it names, what a pod calls it
+    ("container: {max: {example.com/gpu: 1}}", "example.com/gpu", "example.com/gpu"),
+    ("pod: {max: {example.com/gpu: 1}}", "example.com/gpu", "example.com/gpu"),
+    ("container: {max: {gpu: 1}}", "nvidia.com/gpu", "nvidia.com/gpu"),
+    ("container: {max: {nvidia.com/*: 1}}", "nvidia.com/gpu", "gpu"),
+    ("container: {max: {cpu: 1}}", "cpu", "cpu"),
+    ("container: {max: {mem: 1Gi}}", "memory", "memory"),
+    ("container: {max: {ephemeral-storage: 1Gi}}", "ephemeral-storage", "ephemeral-storage"),
+    ("container: {max: {hugepages-2Mi: 1Gi}}", "hugepages-2Mi", "hugepages-2Mi"),
+    ("{container: {max: {tpu: 1}}, scheduling: {resources: [{resource: google.com/tpu, alias: tpu}]}}",
+     "google.com/tpu", "tpu"),
+    ("{container: {max: {google.com/*: 1}}, scheduling: {resources: [{resource: google.com/tpu, alias: tpu}]}}",
+     "google.com/tpu", "google.com/tpu"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("spec", "resource", "asked"), NAMED, ids=[f"{case[1]} by {case[0]}" for case in NAMED])
+def test_a_resource_that_a_policy_uses_has_its_series_whatever_names_pods_invent(
+    spec: str, resource: str, asked: str
+) -> None:
+    here = {**yaml.safe_load(spec), "scope": {"namespace": NAMESPACE}}
+    reviews = counting(here, {**INVENTED, "scope": {"namespace": "elsewhere"}})
+    invent_resources(reviews, namespace="elsewhere")
+    lowered(reviews, asked)
+    assert {resource, "other"} <= labels_of(reviews, "resource")
+
+
+def test_a_resource_that_only_a_glob_fits_shares_the_bound() -> None:
+    reviews = counting({"container": {"max": {"*": 1}}})
+    invent_resources(reviews)
+    lowered(reviews, "example.com/gpu")
+    assert "other" in labels_of(reviews, "resource")
+    assert "example.com/gpu" not in labels_of(reviews, "resource")
+
+
+def test_a_resource_gets_its_series_when_a_policy_names_it() -> None:
+    reviews = counting({"container": {"max": {"*": 1}}})
+    invent_resources(reviews)
+    lowered(reviews, "example.com/gpu")
+    reviews.metrics.set_policy(policy_set({"container": {"max": {"*": 1, "example.com/gpu": 1}}}), 1)
+    lowered(reviews, "example.com/gpu")
+    assert {"other", "example.com/gpu"} <= labels_of(reviews, "resource")
+
+
+def test_places_that_no_resource_called_for_are_counted_as_such_whatever_names_pods_invent() -> None:
+    spec = {**INVENTED, "scheduling": {"defaults": {"tolerations": [{"key": "tasks", "operator": "Exists"}]}}}
+    reviews = counting(spec)
+    invent_resources(reviews)
+    reviews.answer("mutate", review_body(pod(annotations={"task-resources.io/shared-memory": "1Gi"})))
+    assert {"", "shared-memory", "other"} <= labels_of(reviews, "resource")
+
+
+def test_a_project_that_a_policy_is_for_has_its_series_however_many_namespaces_there_are() -> None:
+    spec = "container: {max: {cpu: 1}}"
+    reviews = counting(spec, f"{{scope: {{project: vision}}, {spec}}}", by_project=True)
+    for number in range(MOST_PROJECTS + 1):
+        lowered(reviews, "cpu", namespace=f"p{number}-staging")
+    for namespace in ("vision-staging", "nobodys", "later-staging"):
+        lowered(reviews, "cpu", namespace=namespace)
+    projects = labels_of(reviews, "project")
+    assert {"vision", "none", "other"} <= projects
+    assert "later" not in projects
+
+
+def test_a_name_that_is_longer_than_kubernetes_allows_is_not_remembered() -> None:
+    reviews = counting({"container": {"max": {"cpu": 1}}}, by_project=True)
+    metrics = reviews.metrics
+    lowered(reviews, "cpu", namespace="p" * 64 + "-staging")
+    lowered(reviews, "cpu", namespace="p" * 63 + "-staging")
+    assert labels_of(reviews, "project") == {"other", "p" * 63}
+    decision = reviews.snapshot.decide(decode(review_body(pod(container(limits={"cpu": "9"})))))
+    for length in (LONGEST, LONGEST + 1):
+        named = replace(decision, changes=(replace(decision.changes[0], resource="r" * length),), capacity=())
+        metrics.count(decode(review_body(pod())), "mutate", named, 0.0)
+    assert labels_of(reviews, "resource") == {"cpu", "other", "r" * LONGEST}
 
 
 RESULTS: Sequence[ReloadResult | None] = (None, "failure", "failure", "success")

@@ -96,9 +96,9 @@ def test_wrong_usage_exits_with_2(arguments: tuple[str, ...]) -> None:
             id="a pod maximum with Unset",
         ),
         pytest.param(
-            "container: {max: {tpu: 4}}",
+            "pod: {max: {tpu: 4}, resourceClaims: Allow}",
             "scheduling: {resources: [{resource: google.com/tpu, alias: tpu}]}",
-            "container.max.tpu says nothing: no policy for it has the alias tpu (platform)",
+            "pod.max.tpu says nothing: no policy for it has the alias tpu (platform)",
             id="an alias that is not in force",
         ),
         pytest.param(
@@ -160,6 +160,107 @@ def test_what_policies_say_of_scheduling_together_is_fine(tmp_path: Path, projec
     written(tmp_path, "a", for_gpus(platform))
     written(tmp_path, "b", "scope: {project: p}", project)
     assert "no errors, no warnings" in run("check", tmp_path).output
+
+
+DECIDED = "pod: {resourceClaims: Allow"
+CLAIMS = (
+    "does not count resource claims and device classes (DRA): set pod.resourceClaims to Deny, or to Allow and a "
+    "maximum of deviceclass.resource.kubernetes.io/*"
+)
+PAGES = (
+    "does not count hugepages: set container.max.hugepages-2Mi and container.max.hugepages-1Gi, too "
+    "(0 forbids them, null allows any)"
+)
+EACH = "is for each container, and a pod may have many: set pod.max"
+
+PASSED = [
+    # what two policies say, the second for project p, and the warning; None for none
+    ("a device", "container: {max: {gpu: 0}}", "", f"a.yaml:5: warning: container.max.nvidia.com/gpu 0 {CLAIMS} (p"),
+    ("a glob", "container: {max: {'nvidia.com/*': 0}}", "", f"container.max.nvidia.com/* 0 {CLAIMS} (platform; pr"),
+    ("a pod's devices", "pod: {max: {gpu: 2}}", "", f"pod.max.nvidia.com/gpu 2 {CLAIMS} (platform"),
+    ("an implicit class", "pod: {max: {deviceclass.resource.kubernetes.io/gpu: 2}}", "", CLAIMS),
+    ("claims that may be", "container: {max: {gpu: 0}}\npod: {resourceClaims: Allow}", "", None),
+    ("claims that may not be", "container: {max: {gpu: 0}}\npod: {resourceClaims: Deny}", "", None),
+    ("claims that may be in one project", "container: {max: {gpu: 0}}", "pod: {resourceClaims: Allow}",
+     f"a.yaml:5: warning: container.max.nvidia.com/gpu 0 {CLAIMS} (platform)"),
+    ("claims that are open again in one project", "container: {max: {gpu: 0}}\npod: {resourceClaims: Deny}",
+     "pod: {resourceClaims: null}", f"a.yaml:5: warning: container.max.nvidia.com/gpu 0 {CLAIMS} (project p)"),
+    ("devices that are lifted in one project", "container: {max: {gpu: 0}}", "container: {max: {gpu: null}}",
+     f"container.max.nvidia.com/gpu 0 {CLAIMS} (platform)"),
+    ("one warning, where it is said first", "container: {max: {gpu: 0, 'amd.com/*': 0}}",
+     "container: {max: {gpu: 0, example.com/x: 0}}", f"a.yaml:5: warning: container.max.nvidia.com/gpu 0 {CLAIMS}"),
+    ("no device", "container: {max: {cpu: 1, ephemeral-storage: 1Gi, hugepages-2Mi: 0}}", "", None),
+
+    ("memory", "container: {max: {memory: 1Gi}}", "", f"a.yaml:5: warning: container.max.memory 1Gi {PAGES} (platform"),
+    ("memory by its alias", "container: {max: {mem: 1Gi}}", "", f"container.max.memory 1Gi {PAGES}"),
+    ("a pod's memory", "container: {max: {memory: 1Gi}}\npod: {max: {memory: 1Gi}}", "", PAGES),
+    ("memory of one project", "contact: x", "container: {max: {memory: 1Gi}}",
+     "b.yaml:6: warning: container.max.memory"),
+    ("memory that is lifted in one project", "container: {max: {memory: 1Gi}}", "container: {max: {memory: null}}",
+     f"{PAGES} (platform)"),
+    ("one warning for all memory", "container: {max: {memory: 1Gi}}", "container: {max: {memory: 2Gi}}",
+     f"a.yaml:5: warning: container.max.memory 1Gi {PAGES} (platform; project p)"),
+    ("hugepages that may not be", "container: {max: {memory: 1Gi, hugepages-2Mi: 0}}", "", None),
+    ("hugepages that may be", "container: {max: {memory: 1Gi, hugepages-1Gi: null}}", "", None),
+    ("a pod's hugepages", "container: {max: {memory: 1Gi}}\npod: {max: {hugepages-2Mi: 1Gi}}", "", None),
+
+    ("a device a container", f"container: {{max: {{gpu: 1}}}}\n{DECIDED}}}", "",
+     f"a.yaml:5: warning: container.max.nvidia.com/gpu 1 {EACH}.nvidia.com/gpu, too (platform; project p)"),
+    ("a glob a container", f"container: {{max: {{'nvidia.com/*': 1}}}}\n{DECIDED}, max: {{gpu: 1}}}}", "",
+     f"container.max.nvidia.com/* 1 {EACH}.nvidia.com/*, too"),
+    ("a project's device a container", DECIDED + "}", "container: {max: {gpu: 1}}",
+     f"b.yaml:6: warning: container.max.nvidia.com/gpu 1 {EACH}.nvidia.com/gpu, too (project p)"),
+    ("a device a pod", f"container: {{max: {{gpu: 1}}}}\n{DECIDED}, max: {{gpu: 1}}}}", "", None),
+    ("a device a pod by a glob", f"container: {{max: {{gpu: 1}}}}\n{DECIDED}, max: {{'nvidia.com/*': 1}}}}", "", None),
+    ("a glob by a wider one", f"container: {{max: {{'nvidia.com/mig-*': 1}}}}\n{DECIDED}, max: {{'nvidia.com/*': 1}}}}",
+     "", None),
+    ("any number a pod", f"container: {{max: {{gpu: 1}}}}\n{DECIDED}, max: {{gpu: null}}}}", "", None),
+    ("no device a container", f"container: {{max: {{gpu: 0}}}}\n{DECIDED}}}", "", None),
+    ("cores a container", "container: {max: {cpu: 1, ephemeral-storage: 1Gi}}", "", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("platform", "project", "warning"), [case[1:] for case in PASSED], ids=[case[0] for case in PASSED]
+)
+def test_what_passes_a_maximum_is_a_warning_until_the_policy_says_what_is_meant(
+    tmp_path: Path, platform: str, project: str, warning: str | None
+) -> None:
+    written(tmp_path, "a", *platform.splitlines())
+    written(tmp_path, "b", "scope: {project: p}", project or "contact: x")
+    result = run("check", tmp_path)
+    assert result.exit_code == 0
+    *warnings, summary = result.output.splitlines()
+    assert summary.startswith("2 policies in 2 files: no errors, ")
+    assert len(warnings) == (warning is not None), warnings
+    assert warning is None or warning in warnings[0]
+
+
+SELECTED = [
+    # what the platform says, what a policy for some pods says, warnings
+    ("claims", "contact: x", "container: {max: {gpu: 0}}", [CLAIMS]),
+    ("claims that such pods may not have", "contact: x", "container: {max: {gpu: 0}}\npod: {resourceClaims: Deny}", []),
+    ("memory", "contact: x", "container: {max: {memory: 1Gi}}", [PAGES]),
+    ("memory and hugepages", "contact: x", "container: {max: {memory: 1Gi, hugepages-2Mi: 0}}", []),
+    ("a device a container", DECIDED + "}", "container: {max: {gpu: 1}}", [EACH]),
+    ("a device a pod", DECIDED + "}", "container: {max: {gpu: 1}}\npod: {max: {gpu: 1}}", []),
+    ("a device a pod of all", DECIDED + ", max: {gpu: 2}}", "container: {max: {gpu: 1}}", []),
+    ("what the platform is warned of", f"container: {{max: {{gpu: 2}}}}\n{DECIDED}}}", "container: {max: {gpu: 1}}",
+     [f"container.max.nvidia.com/gpu 2 {EACH}"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("platform", "selected", "warnings"), [case[1:] for case in SELECTED], ids=[case[0] for case in SELECTED]
+)
+def test_what_passes_the_maximum_of_a_pod_selector_policy_is_a_warning(
+    tmp_path: Path, platform: str, selected: str, warnings: list[str]
+) -> None:
+    written(tmp_path, "a", *platform.splitlines())
+    written(tmp_path, "b", "scope: {podSelector: {}}", *selected.splitlines())
+    found = run("check", tmp_path).output.splitlines()[:-1]
+    assert len(found) == len(warnings), found
+    assert all(text in line for text, line in zip(warnings, found, strict=True))
 
 
 def test_what_a_pod_selector_policy_says_in_vain_is_a_warning(tmp_path: Path) -> None:

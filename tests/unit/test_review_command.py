@@ -425,11 +425,49 @@ def test_a_template_comes_out_with_what_its_pods_get_for_scheduling(files: Files
     assert after == given
 
 
-def test_a_daemon_sets_template_gets_none_of_it(files: Files) -> None:
+def test_a_daemon_sets_template_gets_shared_memory_and_nothing_for_scheduling(files: Files) -> None:
     files.policy.write_text(MAY_HAVE_GPUS)
-    file = files.write(gpu_task("DaemonSet"))
-    assert [review["outcome"] for review in files.reviews(file)] == ["unchanged"]
-    assert yaml.safe_load(files.run("-o", "yaml", file).stdout) == gpu_task("DaemonSet")
+    given = gpu_task("DaemonSet")
+    file = files.write(given)
+    [review] = files.reviews(file)
+    assert [change["side"] for change in review["changes"]] == ["volumes"]
+    assert "annotation task-resources.io/accelerator has no effect: the pod has its node already" in review["warnings"]
+    after = pod_in(yaml.safe_load(files.run("-o", "yaml", file).stdout))["spec"]
+    given = pod_in(given)["spec"]
+    assert after.pop("volumes")[0]["name"] == "task-resources-shm"
+    assert after["containers"][0].pop("volumeMounts")
+    assert after == given
+
+
+@pytest.mark.parametrize(
+    ("spec", "outcome"),
+    [
+        ({"nodeSelector": {"kind": "a-100"}}, "unchanged"),
+        ({"nodeSelector": {"kind": "other"}}, "denied"),
+        ({}, "denied"),
+        # The controller puts the node's name in the place of these terms, so that its pods do not have them.
+        (
+            {
+                "affinity": {
+                    "nodeAffinity": {
+                        "requiredDuringSchedulingIgnoredDuringExecution": {
+                            "nodeSelectorTerms": [
+                                {"matchExpressions": [{"key": "kind", "operator": "In", "values": ["a-100"]}]}
+                            ]
+                        }
+                    }
+                }
+            },
+            "denied",
+        ),
+    ],
+    ids=["an allowed device", "another", "none", "an allowed device by affinity"],
+)
+def test_a_daemon_set_that_asks_for_a_device_must_select_an_allowed_one(files: Files, spec: Json, outcome: str) -> None:
+    files.policy.write_text(MAY_HAVE_GPUS.replace("names: {A100: a-100}", "allowed: [a-100]"))
+    given = manifest("DaemonSet", {"limits": {"cpu": "2", "nvidia.com/gpu": 1}, "requests": {"cpu": "2"}})
+    pod_in(given)["spec"] |= spec
+    assert [review["outcome"] for review in files.reviews(files.write(given))] == [outcome]
 
 
 def test_text_has_what_was_added_for_scheduling_in_the_table(files: Files) -> None:

@@ -1,5 +1,6 @@
 """Where a pod is scheduled (section 6): tolerations, node selector and node affinity; headings name the rules."""
 
+import copy
 import json
 from typing import Any
 
@@ -790,7 +791,7 @@ def test_a_second_review_adds_nothing_to_what_every_rule_added() -> None:
     assert (decision.outcome, decision.warnings) == ("unchanged", ())
 
 
-# G8: pods that are left alone
+# G8: pods that have their node, and pods that are left alone
 
 OF_DAEMON_SET = [{"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "d", "uid": "u", "controller": True}]
 OF_JOB = [{"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": "u", "controller": True}]
@@ -813,25 +814,135 @@ DAEMON_SETS: list[tuple[str, list[Json] | None, str, bool]] = [
     ("owners", "user", "is_placed"), [case[1:] for case in DAEMON_SETS], ids=[case[0] for case in DAEMON_SETS]
 )
 def test_pods_of_daemon_sets_are_bounded_and_not_placed(owners: list[Json] | None, user: str, is_placed: bool) -> None:
-    task = pod(device(amount="4"))
+    task = pod(device(amount="4"), annotations={ACCELERATOR: "a100"})
     task["metadata"]["ownerReferences"] = owners
-    after = reviewed(task, ALL_OF_IT + "container: {max: {gpu: 2}}", userInfo={"username": user})["spec"]
+    spec = ALL_OF_IT.replace(", allowed: [a100, h100]", "")
+    after = reviewed(task, spec + "container: {max: {gpu: 2}}", userInfo={"username": user})["spec"]
     assert after["containers"][0]["resources"]["limits"] == {GPU: "2"}
     assert {field for field in ("tolerations", "nodeSelector", "affinity") if field in after} == (
         {"tolerations", "nodeSelector", "affinity"} if is_placed else set()
     )
 
 
-@pytest.mark.parametrize(
-    "annotations",
-    [{ACCELERATOR: ""}, {INTERRUPTIBLE: "x"}, {SHARED_MEMORY: "x"}, {SHARED_MEMORY: "1Gi"}],
-    ids=["accelerator", "interruptible", "shared memory", "shared memory that others get"],
-)
-def test_what_a_daemon_sets_pods_ask_of_their_node_is_not_read(annotations: Json) -> None:
-    task = tolerating(EVERYTHING, annotations=annotations, nodeSelector={"node-group": "cpu"})
+def on_its_node(task: Json) -> Json:
+    """The pod as the DaemonSet controller makes it of a template."""
     task["metadata"]["ownerReferences"] = OF_DAEMON_SET
-    spec = reserving("Deny", more="") + "\nonExceed: Deny"
-    assert decided(task, spec, userInfo={"username": CONTROLLER}).outcome == "unchanged"
+    task["spec"]["affinity"] = required(term(fields=[{"key": "metadata.name", "operator": "In", "values": ["n"]}]))
+    return task
+
+
+BY_ITS_CONTROLLER: Json = {"userInfo": {"username": CONTROLLER}}
+
+UNUSED = [
+    # the annotation, its value, the policy
+    ("a-device", ACCELERATOR, "A100", CHOICE),
+    ("no-device", ACCELERATOR, "", CHOICE),
+    ("a-device-that-no-policy-knows-of", ACCELERATOR, "A100", "{}"),
+    ("a-device-that-is-allowed", ACCELERATOR, "a100", ALLOWED),
+    ("a-partition", ACCELERATOR_PARTITION, "1g.5gb", CHOICE),
+    ("no-partition", ACCELERATOR_PARTITION, "?", CHOICE),
+    ("an-interruption", INTERRUPTIBLE, "true", SPOT),
+    ("no-interruption", INTERRUPTIBLE, "x", SPOT),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "spec"), [case[1:] for case in UNUSED], ids=[case[0] for case in UNUSED])
+def test_an_annotation_of_scheduling_has_no_effect_on_a_pod_that_has_its_node_and_a_warning_says_so(
+    key: str, value: str, spec: str
+) -> None:
+    task = on_its_node(pod(device(), annotations={key: value}, nodeSelector={"accelerator": A100}))
+    decision = decided(task, spec, **BY_ITS_CONTROLLER)
+    assert (decision.outcome, decision.denial) == ("unchanged", None)
+    assert decision.warnings == (f"annotation {key} has no effect: the pod has its node already",)
+
+
+def test_a_node_selector_that_the_policy_contradicts_is_no_reason_to_refuse_a_pod_that_has_its_node() -> None:
+    task = on_its_node(pod(device(), nodeSelector={"node-group": "cpu"}))
+    assert decided(task, ON_GPU_NODES, **BY_ITS_CONTROLLER).outcome == "unchanged"
+
+
+def test_a_pod_that_has_its_node_gets_shared_memory_as_every_other() -> None:
+    task = on_its_node(pod(container(limits={"memory": "1Gi"}), annotations={SHARED_MEMORY: "2Gi"}))
+    after = reviewed(task, "{}", **BY_ITS_CONTROLLER)["spec"]
+    assert after["volumes"] == [{"name": "task-resources-shm", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}}]
+    task["metadata"]["annotations"] = {SHARED_MEMORY: "x"}
+    assert '"x" is not accepted' in denial(task, "{}", **BY_ITS_CONTROLLER)
+
+
+@pytest.mark.parametrize(("spec", "task", "is_warned"), [case[1:] for case in JUDGED], ids=[case[0] for case in JUDGED])
+def test_what_a_pod_that_has_its_node_tolerates_is_judged_as_of_every_other(
+    spec: str, task: Json, is_warned: bool
+) -> None:
+    others = [text for text in decided(task, spec).warnings if "reserved" in text]
+    assert bool(others) is is_warned
+    owned = on_its_node(copy.deepcopy(task))
+    assert [text for text in decided(owned, spec, **BY_ITS_CONTROLLER).warnings if "reserved" in text] == others
+    refused = decided(owned, spec.replace("reserved: Warn", "reserved: Deny"), **BY_ITS_CONTROLLER).denial
+    assert (refused is not None and refused.reason == "reserved") is is_warned
+
+
+@pytest.mark.parametrize(
+    ("spec", "fields", "is_warned"), [case[1:] for case in SHARED_KEYS], ids=[case[0] for case in SHARED_KEYS]
+)
+def test_what_the_rules_tolerate_for_others_a_pod_that_has_its_node_may_tolerate_itself(
+    spec: str, fields: Json, is_warned: bool
+) -> None:
+    task = on_its_node(tolerating(toleration("gpu"), **fields))
+    assert any("reserved" in text for text in decided(task, spec, **BY_ITS_CONTROLLER).warnings) is is_warned
+
+
+def test_a_pod_that_has_its_node_and_names_a_device_that_is_not_allowed_is_refused_as_every_other() -> None:
+    annotations = {ACCELERATOR: "L4"}
+    task = on_its_node(pod(device(), annotations=annotations, nodeSelector={"accelerator": A100}))
+    decision = decided(task, ALLOWED, **BY_ITS_CONTROLLER)
+    assert (decision.denial, decision.warnings) == (decided(pod(device(), annotations=annotations), ALLOWED).denial, ())
+
+
+OWN_DEVICES: list[tuple[str, Json, list[Json], bool]] = [
+    # the node selector, the terms of node affinity, whether only nodes with an allowed device are meant
+    ("nothing", {}, [], False),
+    ("an-allowed-device", {"accelerator": A100}, [], True),
+    ("another-device", {"accelerator": "l4"}, [], False),
+    ("a-label-of-another-name", {"accelerators": A100}, [], False),
+    ("allowed-devices-in-every-term", {}, [term(f"accelerator In {A100}"), term(f"accelerator In {H100}")], True),
+    ("one-term-without", {}, [term(f"accelerator In {A100}"), term("pool Exists")], False),
+    ("one-device-too-many", {}, [term(f"accelerator In {A100},l4")], False),
+    ("any-device", {}, [term("accelerator Exists")], False),
+    ("all-but-one", {}, [term("accelerator NotIn l4")], False),
+    ("a-selector-beside-terms", {"accelerator": H100}, [term("pool Exists"), term("zone Exists")], True),
+]
+
+
+@pytest.mark.parametrize(
+    ("selector", "terms", "is_fine"), [case[1:] for case in OWN_DEVICES], ids=[case[0] for case in OWN_DEVICES]
+)
+def test_a_pod_that_has_its_node_must_require_an_allowed_device_itself(
+    selector: Json, terms: list[Json], is_fine: bool
+) -> None:
+    task = on_its_node(pod(device(), nodeSelector=selector))
+    pins = task["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    pins["nodeSelectorTerms"] = [{**pins["nodeSelectorTerms"][0], **each} for each in terms or [{}]]
+    decision = decided(task, ALLOWED, **BY_ITS_CONTROLLER)
+    assert decision.outcome == ("unchanged" if is_fine else "denied")
+    assert decision.denial is None or decision.denial.reason == "accelerator"
+
+
+def test_the_refusal_of_a_device_that_nobody_chose_says_what_to_add_to_the_template() -> None:
+    assert denial(on_its_node(pod(device())), ALLOWED, **BY_ITS_CONTROLLER) == (
+        f"pod: asks for {GPU} and has its node already: add a nodeSelector of accelerator to its template; "
+        f"accepted: {A100}, {H100} (project flytesnacks, domain development; policy policy-0)"
+    )
+    another = on_its_node(pod(device(), nodeSelector={"accelerator": "l4"}))
+    assert denial(another, ALLOWED, **BY_ITS_CONTROLLER).startswith(
+        f'pod: nodeSelector accelerator: "l4" may not be used; accepted: {A100}, {H100} ('
+    )
+
+
+@pytest.mark.parametrize(
+    "task", [pod(), pod(device(amount="0")), pod(device(resource=TPU))], ids=["nothing", "zero", "another"]
+)
+def test_a_pod_that_has_its_node_and_does_not_ask_need_not_say_which_device(task: Json) -> None:
+    assert decided(on_its_node(task), ALLOWED, **BY_ITS_CONTROLLER).outcome == "unchanged"
 
 
 def test_mirror_pods_are_not_placed() -> None:

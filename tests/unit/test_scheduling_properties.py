@@ -571,19 +571,55 @@ OWNERS = [{"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "agent", "uid":
 
 @thorough
 @given(placements(good_annotations=False))
-def test_the_pod_of_a_daemon_set_is_not_placed(placement: tuple[Json, Json]) -> None:
+def test_the_pod_of_a_daemon_set_is_judged_and_not_placed(placement: tuple[Json, Json]) -> None:
     pod, spec = placement
     snapshot = deciding(spec)
     owned = {**pod, "metadata": {**pod["metadata"], "ownerReferences": OWNERS}}
     decision = decided(snapshot, owned, userInfo=CONTROLLER)
-    assert all(OF_RESOURCES.fullmatch(operation.path) for operation in decision.operations)
-    bare = after_section_4(owned, spec)
-    assert (bare is None) == (decision.denial is not None), "it is denied for its resources only"
-    if bare is not None:
-        assert after(owned, decision)["spec"] == bare["spec"]
     # The owner alone anybody could write, and the controller makes no other pods.
     for other, user in ((owned, {"username": "admin"}), (pod, CONTROLLER)):
         assert decided(snapshot, other, userInfo=user).outcome == decided(snapshot, pod).outcome
+    bare = after_section_4(owned, spec)
+    if bare is None:
+        assert decision.denial is not None
+        return
+    shared = Reference([], {}, [])
+    give_shared_memory(shared, bare, spec)
+    refusals = shared.refusals | (reference(bare, spec).refusals & {"G5"})
+    refused = bool(refusals) or names_a_forbidden_device(bare, spec)
+    event("refused" if refused else "left")
+    if refused:
+        assert decision.denial is not None
+    if decision.denial is not None:
+        assert refused or decision.denial.reason == "accelerator", decision.denial
+        return
+    result = after(owned, decision)
+    assert [tolerations(result), selector(result), terms(result)] == [tolerations(pod), selector(pod), terms(pod)]
+    assert shared_memory_of(pod, result) == shared.shared_memory
+    for label, allowed in devices_to_require(bare, spec):
+        assert all(node.get(label) in allowed for node in all_nodes() if fits(node, pod)), "a node with another device"
+
+
+def devices_to_require(pod: Json, spec: Json) -> list[tuple[str, list[str]]]:
+    """Labels with the values that nodes of the pod must have of them."""
+    asked = asked_resources(pod)
+    return [
+        (entry["device"]["label"], allowed_devices(entry["device"]))
+        for entry in with_all_names(spec["scheduling"].get("resources", []))
+        if "allowed" in entry.get("device", {}) and any(is_about(entry, name) for name in asked)
+    ]
+
+
+def names_a_forbidden_device(pod: Json, spec: Json) -> bool:
+    """Whether the annotation is about one resource, and is a device of it that may not be used."""
+    text = annotations(pod).get(ACCELERATOR)
+    entries, asked = with_all_names(spec["scheduling"].get("resources", [])), asked_resources(pod)
+    having = [name for name in asked if any("device" in each and is_about(each, name) for each in entries)]
+    if text is None or len(having) != 1:
+        return False
+    devices = [each["device"] for each in entries if "device" in each and is_about(each, having[0])]
+    named = [(device_named(device, text), allowed_devices(device)) for device in devices if "allowed" in device]
+    return any(is_label_value(value) and value not in allowed for value, allowed in named)
 
 
 @thorough

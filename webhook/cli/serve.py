@@ -162,7 +162,7 @@ def serve(
     certificates = _certificates(TlsFiles(*pair, tls_ca, tls_name, client_ca, tls_min_version), metrics)
     host = host or ("127.0.0.1" if dev else "0.0.0.0")  # noqa: S104 - a server in a pod listens on its address
     configure_logging(output, log_format, log_level)
-    metrics.set_policy(policy_hash, time.time())
+    metrics.set_policy(reviews.snapshot.policies, time.time())
     load = Load(max_in_flight)
     rollout = Rollout(reviews, policy_rollout_seconds)
     reload = PolicyReload(policy_paths, files, policy_hash, rollout.use, metrics.count_reload)
