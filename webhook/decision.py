@@ -216,6 +216,8 @@ def _decide_placement(pod: Pod, ruling: _Ruling, annotated: Asked) -> None:
 def _decide_resize(pod: Pod, old: Pod | None, case: Case) -> _Ruling:
     containers = [*_containers(pod, primary_container(pod)[0]), _pod_level(pod)]
     if old is not None:
+        if pod.spec.resources is None:
+            containers[-1] = _pod_level(old)  # as the API server fills it in
         old_containers = [*_containers(old, primary_container(old)[0]), _pod_level(old)]
         bound_resize(containers, old_containers, _overhead(pod), case)
     return _Ruling(containers, case)
