@@ -358,6 +358,35 @@ def test_a_renewed_token_of_the_service_account_is_shown_at_the_next_request(
     run(test())
 
 
+@pytest.mark.parametrize("broken", [b"", b"a\nb", b"\xff\xfe\x00"], ids=["empty", "two-lines", "binary"])
+def test_a_token_file_that_holds_no_token_is_a_failure_until_it_holds_one_and_is_not_repeated(
+    broken: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ensure_certificates(tmp_path, ["127.0.0.1"])
+    token = tmp_path / "token"
+    token.write_text("sound\n")
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+
+    async def test() -> None:
+        with namespace_server("a", certificates=tmp_path) as server:
+            monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(server.port))
+            server.token = "sound"
+            with connect(service_account=tmp_path) as api:
+                token.write_bytes(broken)
+                replica = followed(api)
+                running = asyncio.create_task(replica.namespaces.run())
+                await until(lambda: replica.counts.failures["connection"] > 0)
+                said = replica.namespaces.why_not_ready()
+                assert said == f"not listed yet: https://127.0.0.1:{server.port}: OSError: {token} holds no token"
+                token.write_text("sound\n")
+                await recovers(server, replica)
+                running.cancel()
+                await asyncio.wait([running])
+                api.rest_client.pool_manager.clear()
+
+    run(test())
+
+
 class BrokenApi(NamespaceApi):
     """What a bug looks like from outside."""
 
