@@ -72,8 +72,11 @@ def ensure_certificates(
     authority = old if old is not None and why_authority is None else _make_authority(today)
     if why_authority is not None:
         trusted = [authority.certificate, *([old.certificate] if old is not None and not force else [])]
-        _write(folder / "ca.key", _key_pem(authority.key), 0o600)
-        _write(folder / "ca.crt", b"".join(map(_pem, trusted)), 0o644)
+        # In an order that leaves, if this run ends in between, what the next one can go on from: a first key that has
+        # signed nothing, or a certificate too many.
+        files = [("ca.key", _key_pem(authority.key), 0o600), ("ca.crt", b"".join(map(_pem, trusted)), 0o644)]
+        for name, content, mode in files if old is None else reversed(files):
+            _write(folder / name, content, mode)
     end = min(today + timedelta(days=days), authority.certificate.not_valid_after_utc)
 
     def ensure(stem: str, names: Sequence[str], usage: x509.ObjectIdentifier) -> str | None:
@@ -95,14 +98,19 @@ def _usable_authority(folder: Path, soon: datetime, *, force: bool) -> tuple[Aut
     certificate_file, key_file = folder / "ca.crt", folder / "ca.key"
     if force:
         return None, "--force"
-    if not certificate_file.exists() and not key_file.exists():
+    if not certificate_file.exists() and (not key_file.exists() or not (folder / "tls.crt").exists()):
         return None, "there was none"
     if not key_file.exists() or not certificate_file.exists():
         missing, there = ("ca.key", "ca.crt") if certificate_file.exists() else ("ca.crt", "ca.key")
         raise InvalidCertificateFiles(f"{folder} has {there} but no {missing}: add it, or replace all with --force")
-    authority = Authority(_read_certificate(certificate_file), _read_key(key_file))
-    if authority.certificate.public_key() != authority.key.public_key():
+    first, *others = _read_certificates(certificate_file)
+    key = _read_key(key_file)
+    if first.public_key() != key.public_key():
+        for each in others:
+            if each.public_key() == key.public_key():
+                return Authority(each, key), "its renewal was interrupted"
         raise InvalidCertificateFiles(f"{key_file} is not the key of {certificate_file}: replace both with --force")
+    authority = Authority(first, key)
     if authority.certificate.not_valid_after_utc <= soon:
         return authority, f"it ends on {authority.certificate.not_valid_after_utc:%Y-%m-%d}"
     return authority, None
@@ -209,8 +217,13 @@ def _general_name(name: str) -> x509.GeneralName:
 
 def _read_certificate(file: Path) -> x509.Certificate:
     """The first certificate of the file."""
+    return _read_certificates(file)[0]
+
+
+def _read_certificates(file: Path) -> list[x509.Certificate]:
+    """The certificates of the file, of which there is at least one."""
     try:
-        return x509.load_pem_x509_certificates(file.read_bytes())[0]
+        return x509.load_pem_x509_certificates(file.read_bytes())
     except ValueError as error:
         raise InvalidCertificateFiles(f"{file} is no PEM certificate: {error}; replace it with --force") from error
 

@@ -246,6 +246,8 @@ def _decide_resize(pod: Pod, old: Pod | None, case: Case) -> _Ruling:
     if (reason := why_too_large(pod, containers, amounts, NOTHING_ASKED)) is not None:
         return _too_large(reason, case)
     if old is not None:
+        if pod.spec.resources is None:
+            containers[-1] = _pod_level(old)  # as the API server fills it in
         old_containers = [*_containers(old, primary_container(old)[0]), _pod_level(old)]
         bound_resize(containers, old_containers, _overhead(pod), case)
     return _Ruling(containers, case)

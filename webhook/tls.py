@@ -203,17 +203,19 @@ class _ServerSide(ssl.SSLObject):
     """
 
     on_failure: OnFailure | None = None
-    _failure: ssl.SSLError | None = None
+    # Not the error itself: its traceback holds this object, and neither would go before Python looks for cycles.
+    _failure: tuple[type[ssl.SSLError], tuple[Any, ...]] | None = None
 
     def do_handshake(self) -> None:
         if self._failure is not None:
-            raise self._failure
+            kind_of_error, arguments = self._failure
+            raise kind_of_error(*arguments)
         try:
             super().do_handshake()
         except ssl.SSLWantReadError:
             raise
         except ssl.SSLError as error:
-            self._failure, kind = error, _kind(error)
+            self._failure, kind = (type(error), error.args), _kind(error)
             if self.on_failure is not None:
                 self.on_failure(kind, error.reason or str(error))
             if kind == "client-certificate":

@@ -84,6 +84,10 @@ class Cluster:
         """Resizes by a strategic merge with this spec."""
         return _answer(self.core.patch_namespaced_pod_resize, name, namespace, {"spec": spec})
 
+    def resize_whole(self, namespace: str, name: str, task: Json) -> Answer:
+        """Resizes by sending the whole pod."""
+        return _answer(self.core.replace_namespaced_pod_resize, name, namespace, task)
+
     def stored(self, namespace: str, name: str = "task") -> Json:
         """The pod as everybody then sees it."""
         return _answer(self.core.read_namespaced_pod, name, namespace).body

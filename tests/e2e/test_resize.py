@@ -109,10 +109,66 @@ def test_a_resize_that_takes_the_pod_above_its_total_is_refused(cluster: Cluster
 def test_a_resize_of_the_pod_level_is_bounded(cluster: Cluster) -> None:
     namespace = cluster.namespace("total")
     level = {"requests": {"cpu": "2", "memory": "2Gi"}, "limits": {"cpu": "4", "memory": "4Gi"}}
-    run(cluster, namespace, pod(container(requests={"cpu": "1", "memory": "1Gi"}), resources=level))
+    own: Json = {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "2", "memory": "2Gi"}}
+    run(cluster, namespace, pod(container(**own), resources=level))
     answer = cluster.resize(namespace, "task", {"pod": {"limits": {"cpu": "9"}}})
     assert answer.status == 200, answer.message
     assert resources(cluster.stored(namespace))["pod"] == {**level, "limits": {"cpu": "6", "memory": "4Gi"}}
+
+
+# The pod may have 8 cores, each of its containers 4; the first has no limit but the pod's.
+SHARING: Json = pod(
+    container(requests={"cpu": "1", "memory": "1Gi"}, limits={"memory": "1Gi"}),
+    container("helper", requests={"cpu": "100m", "memory": "64Mi"}, limits={"cpu": "1", "memory": "64Mi"}),
+    resources={"requests": {"cpu": "2", "memory": "2Gi"}, "limits": {"cpu": "3", "memory": "2Gi"}},
+)
+
+
+def cores(stored: Json) -> dict[str, str | None]:
+    """The limits of cpu, of the pod level under "pod"."""
+    return {name: amounts.get("limits", {}).get("cpu") for name, amounts in resources(stored).items()}
+
+
+def test_a_pod_limit_is_not_raised_above_the_maximum_of_a_container_that_has_no_limit_of_its_own(
+    cluster: Cluster,
+) -> None:
+    namespace = cluster.namespace()
+    run(cluster, namespace, SHARING)
+    answer = cluster.resize(namespace, "task", {"pod": {"limits": {"cpu": "40"}}})
+    assert answer.status == 200, answer.message
+    assert answer.warnings == ("pod: limits.cpu changed from 40 to 4 (maximum, policy platform)",)
+    assert cores(cluster.stored(namespace)) == {"pod": "4", "main": None, "helper": "1"}
+
+
+def test_a_pod_limit_that_would_lift_a_containers_maximum_is_refused_where_the_policy_refuses(
+    cluster: Cluster,
+) -> None:
+    namespace = cluster.namespace("strict")
+    run(cluster, namespace, SHARING)
+    answer = cluster.resize(namespace, "task", {"pod": {"limits": {"cpu": "8"}}})
+    assert answer.status == 422
+    assert 'limits.cpu 8 is the limit of container "main", which has none of its own' in answer.message
+    assert cores(cluster.stored(namespace)) == {"pod": "3", "main": None, "helper": "1"}
+
+
+def test_a_container_that_gets_its_own_limit_leaves_the_pod_its_own_maximum(cluster: Cluster) -> None:
+    namespace = cluster.namespace()
+    run(cluster, namespace, SHARING)
+    answer = cluster.resize(namespace, "task", {"pod": {"limits": {"cpu": "8"}}, "main": {"limits": {"cpu": "8"}}})
+    assert answer.status == 200, answer.message
+    assert cores(cluster.stored(namespace)) == {"pod": "8", "main": "4", "helper": "1"}
+
+
+def test_a_pod_level_that_a_client_does_not_send_stays_and_is_judged_as_it_is(cluster: Cluster) -> None:
+    namespace = cluster.namespace("total")
+    level = {"requests": {"cpu": "300m", "memory": "2Gi"}, "limits": {"cpu": "6", "memory": "2Gi"}}
+    amounts: Json = {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"cpu": "2", "memory": "64Mi"}}
+    before = run(cluster, namespace, pod(*(container(name, **amounts) for name in ("main", "b", "c")), resources=level))
+    sent = {**before, "spec": {key: value for key, value in before["spec"].items() if key != "resources"}}
+    sent["spec"]["containers"][0]["resources"]["limits"]["cpu"] = "4"
+    answer = cluster.resize_whole(namespace, "task", sent)
+    assert answer.status == 200, answer.message
+    assert cores(cluster.stored(namespace)) == {"pod": "6", "main": "4", "b": "2", "c": "2"}
 
 
 def test_annotations_defaults_and_minima_do_not_concern_a_resize(cluster: Cluster) -> None:

@@ -390,6 +390,60 @@ def _resized_resources(draw: DrawFn, old: Json) -> Json:
     return {**old, "limits": limits, "requests": requests}
 
 
+GIBI_OR_CORES = {"cpu": "", "memory": "Gi"}
+
+
+@st.composite
+def _few_amounts(draw: DrawFn, least: Json, old: Json | None = None, *, limited: bool = False) -> Json:
+    """Limits of cpu and memory, of 0 or at least `least`, and small requests; what `old` has is not left out.
+
+    `limited`: few limits are left out.
+    """
+    given: Json = {"limits": {}, "requests": {}}
+    for resource, unit in GIBI_OR_CORES.items():
+        amounts = [amount for amount in (0, 1, 3, 6, 9, 40) if amount >= least[resource]]
+        kept = (old is not None and resource in old.get("limits", {})) or (limited and draw(st.integers(0, 4)) != 0)
+        limit = draw(st.sampled_from(amounts) if kept else st.none() | st.sampled_from(amounts))
+        if limit is not None:
+            given["limits"][resource] = f"{limit}{unit}" if limit else "0"
+        if limit is not None or draw(st.booleans()) or (old is not None and resource in old.get("requests", {})):
+            cores = "10m" if limited else "1m"
+            given["requests"][resource] = cores if resource == "cpu" and limit != 0 else "0"
+    return given
+
+
+@st.composite
+def _sized(draw: DrawFn, containers: list[tuple[str, Json]], kept: Json | None) -> Json:
+    """A pod of these kinds of containers, each with what it had before, and most often with a pod level."""
+    spec: Json = {"containers": [], "initContainers": [], "restartPolicy": "Never"}
+    least = {"cpu": 0, "memory": 0}
+    for index, (kind, old) in enumerate(containers):
+        stays = draw(st.booleans())
+        amounts = old if old and stays else draw(_few_amounts({"cpu": 0, "memory": 0}, old or None))
+        container = {"name": f"{kind}-{index}", "image": "busybox", "resources": amounts}
+        if kind == "sidecar":
+            container["restartPolicy"] = "Always"
+        spec["containers" if kind == "main" else "initContainers"].append(container)
+        if kind == "main":
+            for resource, unit in GIBI_OR_CORES.items():
+                least[resource] = max(least[resource], int(amounts["limits"].get(resource, "0").removesuffix(unit)))
+    if draw(st.integers(0, 4)):
+        spec["resources"] = draw(_few_amounts(least, kept, limited=True))
+    metadata = {"name": "task", "namespace": "flytesnacks-development"}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+
+@st.composite
+def resizes_of_the_pod_level(draw: DrawFn) -> tuple[Json, Json]:
+    """A pod before and after a resize, in which containers often have no limit but the pod's."""
+    kinds = ["main", *draw(st.lists(st.sampled_from(["main", "sidecar", "init"]), max_size=2))]
+    old = draw(_sized([(kind, {}) for kind in kinds], None))
+    was = {c["name"]: c["resources"] for field in ("containers", "initContainers") for c in old["spec"][field]}
+    before = [(kind, was[f"{kind}-{index}"]) for index, kind in enumerate(kinds)]
+    kept = old["spec"].get("resources") if draw(st.integers(0, 3)) else None
+    return old, draw(_sized(before, kept))
+
+
 def filled_in(pod: Json) -> Json:
     """The pod as the API server reads it after a patch: absent requests of containers are their limits.
 

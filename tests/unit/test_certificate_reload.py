@@ -1,11 +1,13 @@
 """Certificates that change under a running server, and clients that must have one (H2, H3)."""
 
 import asyncio
+import gc
 import logging
 import socket
 import ssl
+import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -468,6 +470,33 @@ def test_with_a_client_ca_reviews_need_a_certificate_of_it_and_probes_do_not(
         assert server.ready().status_code == 200
         assert "Traceback" not in log_of(server)
         assert len(log_of(server).splitlines()) == 2  # where it listens, and the review
+
+
+def refused_in_memory(serving: ssl.SSLContext, client: ssl.SSLContext) -> "weakref.ref[ssl.SSLObject]":
+    """The server's side of a handshake that it refused, as an event loop leaves it."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server = serving.wrap_bio(to_server, to_client, server_side=True)
+    asking = client.wrap_bio(to_client, to_server, server_hostname="localhost")
+    for side in (asking, server, asking, server):
+        with suppress(ssl.SSLWantReadError):
+            side.do_handshake()
+    with pytest.raises(ssl.SSLError, match="PEER_DID_NOT_RETURN_A_CERTIFICATE"):
+        server.do_handshake()
+    return weakref.ref(server)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_what_a_refused_handshake_held_is_let_go_at_once(
+    volume: Path, old: Files, clients: Clients, version: str
+) -> None:
+    """Tens of kilobytes each, which many of them would hold until Python looks for cycles."""
+    serving = CertificateReload(mounted(volume, client_ca="client-ca.crt"), Metrics()).context
+    client = trusting(old["ca.crt"], version=version)
+    gc.disable()
+    try:
+        assert refused_in_memory(serving, client)() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("version", VERSIONS)

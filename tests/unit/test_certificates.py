@@ -1,5 +1,6 @@
 """`task-resources certs` and `serve --dev`: what is made, kept and renewed, and what cannot be served."""
 
+import signal
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -135,6 +136,38 @@ def test_what_is_not_ours_is_never_replaced_without_force(tmp_path: Path, change
 
 def run_certs(*options: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([sys.executable, "-m", "webhook", "certs", *options], capture_output=True, text=True)
+
+
+# Kills the command just before the certificate or key of this number, its last argument, is put in its place.
+KILLED = """
+import os, signal, sys
+from webhook.cli.main import main
+left = int(sys.argv.pop())
+def count(event, arguments):
+    global left
+    left -= event == "os.rename" and str(arguments[1]).endswith((".crt", ".key"))
+    if left == 0:
+        left = -1  # os.kill is such an event itself
+        os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(count)
+main()
+"""
+
+
+@pytest.mark.parametrize("is_renewal", [False, True], ids=["the-first-time", "when-the-ca-is-renewed"])
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_what_a_killed_command_left_is_made_good_by_the_next(tmp_path: Path, number: int, is_renewal: bool) -> None:
+    before = []
+    if is_renewal:
+        ensure(tmp_path, after=-5 * DAY)
+        before = authorities(tmp_path)
+    command = [sys.executable, "-c", KILLED, "certs", "--dir", str(tmp_path), "--dns-name", NAMES[0]]
+    killed = subprocess.run([*command, "--days=3650", "--renew-before-days=3649", str(number)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    ensure(tmp_path, NAMES[0])
+    leaf(tmp_path).verify_directly_issued_by(authorities(tmp_path)[0])
+    assert serving_of(tmp_path).why_outdated(TODAY) is None
+    assert set(before) <= set(authorities(tmp_path))
 
 
 def test_a_client_certificate_is_made_kept_and_renewed_with_the_others(tmp_path: Path) -> None:

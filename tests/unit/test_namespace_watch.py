@@ -39,18 +39,25 @@ class Followed:
     counts: NamespaceCounts
     forgotten: list[str] = field(default_factory=list)
     clock: list[float] = field(default_factory=lambda: [1000.0])
+    monotonic: list[float] = field(default_factory=lambda: [1.0])
 
 
 def followed(api: client.ApiClient, silence_seconds: float = 60.0) -> Followed:
     labels: dict[str, Labels] = {}
     counts = NamespaceCounts()
     forgotten: list[str] = []
-    clock = [1000.0]
+    clock, monotonic = [1000.0], [1.0]
     asking = NamespaceApi(api, silence_seconds=silence_seconds)
     namespaces = ClusterNamespaces(
-        asking, labels, forgotten.append, counts, shortest_pause_seconds=0.01, now=lambda: clock[0]
+        asking,
+        labels,
+        forgotten.append,
+        counts,
+        shortest_pause_seconds=0.01,
+        now=lambda: clock[0],
+        monotonic=lambda: monotonic[0],
     )
-    return Followed(namespaces, labels, counts, forgotten, clock)
+    return Followed(namespaces, labels, counts, forgotten, clock, monotonic)
 
 
 def api_of(server: NamespaceServer) -> client.ApiClient:
@@ -351,6 +358,35 @@ def test_a_renewed_token_of_the_service_account_is_shown_at_the_next_request(
     run(test())
 
 
+@pytest.mark.parametrize("broken", [b"", b"a\nb", b"\xff\xfe\x00"], ids=["empty", "two-lines", "binary"])
+def test_a_token_file_that_holds_no_token_is_a_failure_until_it_holds_one_and_is_not_repeated(
+    broken: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ensure_certificates(tmp_path, ["127.0.0.1"])
+    token = tmp_path / "token"
+    token.write_text("sound\n")
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+
+    async def test() -> None:
+        with namespace_server("a", certificates=tmp_path) as server:
+            monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(server.port))
+            server.token = "sound"
+            with connect(service_account=tmp_path) as api:
+                token.write_bytes(broken)
+                replica = followed(api)
+                running = asyncio.create_task(replica.namespaces.run())
+                await until(lambda: replica.counts.failures["connection"] > 0)
+                said = replica.namespaces.why_not_ready()
+                assert said == f"not listed yet: https://127.0.0.1:{server.port}: OSError: {token} holds no token"
+                token.write_text("sound\n")
+                await recovers(server, replica)
+                running.cancel()
+                await asyncio.wait([running])
+                api.rest_client.pool_manager.clear()
+
+    run(test())
+
+
 class BrokenApi(NamespaceApi):
     """What a bug looks like from outside."""
 
@@ -456,11 +492,23 @@ def test_a_replica_that_hears_nothing_stays_ready_and_says_since_when(server: Na
             server.failures = [403] * 1000
             server.end_watches()
             await until(lambda: replica.counts.failures["refused"] > 0)
-            replica.clock[0] += STALE_SECONDS
+            replica.monotonic[0] += STALE_SECONDS
             assert replica.namespaces.why_not_ready() is None
             assert replica.namespaces.why_stale() == "as they were 180 s ago: 403: a failure of 403"
             server.failures = []
             await recovers(server, replica)
             assert replica.namespaces.why_stale() is None
+
+    run(test())
+
+
+@pytest.mark.parametrize("jump", [-7200.0, 7200.0], ids=["back", "forward"])
+def test_a_clock_that_is_set_makes_nothing_stale_and_hides_no_silence(server: NamespaceServer, jump: float) -> None:
+    async def test() -> None:
+        async with following(server) as replica:
+            replica.clock[0] += jump
+            assert replica.namespaces.why_stale() is None
+            replica.monotonic[0] += STALE_SECONDS
+            assert replica.namespaces.why_stale() == "as they were 180 s ago: the API server says nothing"
 
     run(test())

@@ -12,14 +12,23 @@ from hypothesis import HealthCheck, assume, event, given, note, settings
 from hypothesis import strategies as st
 
 from tests.unit.deciding import NAMESPACE, decided, policy_set, qos_of
-from tests.unit.strategies import filled_in, guaranteed_pods, nanos, placements, pods, policies, resized
+from tests.unit.strategies import (
+    filled_in,
+    guaranteed_pods,
+    nanos,
+    placements,
+    pods,
+    policies,
+    resized,
+    resizes_of_the_pod_level,
+)
 from webhook.admission import patch_json
 from webhook.decision import Decision
 from webhook.effective import EffectivePolicy
 from webhook.pod import Pod
 from webhook.projects import Scope
 from webhook.resource_names import COMPUTE
-from webhook.usage import pod_usage
+from webhook.usage import RequestsAndLimits, pod_usage, stored_pod_level
 from webhook.validity import StoredPod, StoredResources, errors, stored
 
 Json = dict[str, Any]
@@ -272,6 +281,60 @@ def test_a_resize_is_bounded_and_never_shrinks_what_it_does_not_name(data: st.Da
                     assert text == wanted[name]
                 if name in ("cpu", "memory"):
                     assert_bounded_or_grown(text, wanted[name], before.get(name), policy, name)
+
+
+MAXIMA = st.fixed_dictionaries({"cpu": st.sampled_from(["1", "4", "8"]), "memory": st.sampled_from(["2Gi", "5Gi"])})
+
+
+@thorough
+@given(
+    resizes_of_the_pod_level(),
+    st.fixed_dictionaries(
+        {"container": st.fixed_dictionaries({"max": MAXIMA})},
+        optional={"pod": st.fixed_dictionaries({"max": MAXIMA}), "onExceed": st.just("Deny")},
+    ),
+)
+def test_no_container_may_use_more_after_a_resize_than_its_maximum_or_what_it_might_before(
+    resize: tuple[Json, Json], spec: Json
+) -> None:
+    """Whatever both looks allow, taken as the API server stores it."""
+    old, new = resize
+    assume(not errors(view(old)))
+    decision = decided(new, spec, old=old)
+    result = after(new, decision)
+    assert decision.invalid == ()
+    result["spec"].setdefault("resources", old["spec"].get("resources"))
+    allowed = decision.denial is None and not errors(view(result), on_create=False)
+    allowed = allowed and decided(result, spec, old=old, endpoint="validate").denial is None
+    event("allowed" if allowed else "refused")
+    event("patched" if decision.operations else "not patched")
+    assume(allowed)
+    assume(stored_level(old)[1].keys() <= stored_level(result)[1].keys())  # the API server lets none be taken away
+    maxima = effective(spec, new).maximum
+    for resource in ("cpu", "memory"):
+        bound = maxima.get(resource)
+        assert bound is not None
+        for before, now in zip(limits_in_force(old, resource), limits_in_force(result, resource), strict=True):
+            if before is not None:
+                assert 0 < (now or 0) <= max(bound.value.nanos, before), (resource, before, now)
+
+
+def limits_in_force(pod: Json, resource: str) -> list[int | None]:
+    """What each container may use at most: its own limit, else the pod's as it is stored; None is all that there is."""
+    seen, (_, level) = view(pod), stored_level(pod)
+    found = []
+    for container in (*seen.regular, *seen.init):
+        amounts = [limits[resource].nanos for limits in (container.limits, level) if resource in limits]
+        found.append(next((amount for amount in amounts if amount), None))
+    return found
+
+
+def stored_level(pod: Json) -> RequestsAndLimits:
+    """The pod level as the API server stores it."""
+    seen = view(pod)
+    typed: RequestsAndLimits = ({}, {}) if seen.pod_level is None else (seen.pod_level.requests, seen.pod_level.limits)
+    init = [((c.requests, c.limits), c.is_sidecar) for c in seen.init]
+    return stored_pod_level(typed, [(c.requests, c.limits) for c in seen.regular], init)
 
 
 def assert_bounded_or_grown(got: str, wanted: str, before: str | None, policy: EffectivePolicy, name: str) -> None:

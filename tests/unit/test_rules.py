@@ -451,6 +451,152 @@ def test_z1_the_pod_level_is_bounded_the_same_way(old: Amounts | None, new: Amou
     assert patched(asked, decision)["spec"]["resources"] == resources(expected)
 
 
+# Each: the cpu of the pod level and of containers before the resize, as asked, and after it, as "limit/request"; an
+# absent side is empty. "step" is an init container, "proxy" a sidecar. The policy: container.max cpu 4, pod.max cpu 8.
+LIMITS_IN_FORCE = [
+    ("a-raised-pod-limit-stops-where-a-container-has-no-limit",
+     {"pod": "3/1", "main": "/1"}, {"pod": "40/1", "main": "/1"}, {"pod": "4/1", "main": "/1"}),
+    ("below-the-containers-maximum-it-is-raised",
+     {"pod": "3/1", "main": "/1"}, {"pod": "3500m/1", "main": "/1"}, {"pod": "3500m/1", "main": "/1"}),
+    ("a-zero-limit-of-a-container-is-none",
+     {"pod": "3/1", "main": "0/0"}, {"pod": "6/1", "main": "0/0"}, {"pod": "4/1", "main": "0/0"}),
+    ("where-the-container-gets-its-own-limit-the-pod-is-free-up-to-its-own-maximum",
+     {"pod": "3/1", "main": "/1"}, {"pod": "40/1", "main": "8/1"}, {"pod": "8/1", "main": "4/1"}),
+    ("an-own-limit-is-bounded-by-what-the-pod-limit-allowed-before",
+     {"pod": "6/1", "main": "/1"}, {"pod": "8/1", "main": "7/1"}, {"pod": "8/1", "main": "6/1"}),
+    ("a-limit-that-becomes-zero-is-bounded-itself",
+     {"pod": "3/1", "main": "2/0"}, {"pod": "8/1", "main": "0/0"}, {"pod": "8/1", "main": "4/0"}),
+    ("a-limit-that-becomes-zero-stays-so-within-a-low-pod-limit",
+     {"pod": "3/1", "main": "2/0"}, {"pod": "3/1", "main": "0/0"}, {"pod": "3/1", "main": "0/0"}),
+    ("a-zero-pod-limit-is-none",
+     {"pod": "3/0", "main": "/0"}, {"pod": "0/0", "main": "/0"}, {"pod": "4/0", "main": "/0"}),
+    ("a-pod-that-was-larger-stays-and-does-not-grow",
+     {"pod": "6/1", "main": "/1"}, {"pod": "7/1", "main": "/1"}, {"pod": "6/1", "main": "/1"}),
+    ("a-pod-that-was-larger-may-be-lowered",
+     {"pod": "7/1", "main": "/1"}, {"pod": "6/1", "main": "/1"}, {"pod": "6/1", "main": "/1"}),
+    ("a-container-that-was-larger-by-its-own-limit-is-not-concerned",
+     {"pod": "7/1", "main": "6/1"}, {"pod": "40/1", "main": "6/1"}, {"pod": "8/1", "main": "6/1"}),
+    ("one-container-without-a-limit-stops-the-pod-of-several",
+     {"pod": "3/1", "main": "1/1", "b": "/0"}, {"pod": "6/1", "main": "3/1", "b": "/0"},
+     {"pod": "4/1", "main": "3/1", "b": "/0"}),
+    ("where-every-container-has-a-limit-the-pod-is-free",
+     {"pod": "3/1", "main": "1/1", "b": "2/0"}, {"pod": "6/1", "main": "3/1", "b": "3/0"},
+     {"pod": "6/1", "main": "3/1", "b": "3/0"}),
+    ("an-init-container-without-a-limit-counts",
+     {"pod": "3/1", "main": "1/1", "step": "/1"}, {"pod": "6/1", "main": "1/1", "step": "/1"},
+     {"pod": "4/1", "main": "1/1", "step": "/1"}),
+    ("a-sidecar-without-a-limit-counts",
+     {"pod": "3/2", "main": "1/1", "proxy": "/1"}, {"pod": "6/2", "main": "1/1", "proxy": "/1"},
+     {"pod": "4/2", "main": "1/1", "proxy": "/1"}),
+    ("the-pods-request-goes-with-its-limit",
+     {"pod": "3/2", "main": "/1"}, {"pod": "40/6", "main": "/1"}, {"pod": "4/4", "main": "/1"}),
+    ("a-pod-limit-that-is-added-takes-nothing-from-a-container-that-was-unlimited",
+     {"main": "/1"}, {"pod": "6/1", "main": "/1"}, {"pod": "6/1", "main": "/1"}),
+    ("nor-from-one-that-a-zero-pod-limit-left-unlimited",
+     {"pod": "0/0", "main": "/0"}, {"pod": "6/0", "main": "/0"}, {"pod": "6/0", "main": "/0"}),
+    ("a-limit-that-becomes-zero-under-an-added-pod-limit",
+     {"main": "2/0"}, {"pod": "6/1", "main": "0/0"}, {"pod": "6/1", "main": "4/0"}),
+    ("a-limit-that-becomes-zero-where-the-pod-has-none",
+     {"pod": "/1", "main": "2/0", "b": "/1"}, {"pod": "/1", "main": "0/0", "b": "/1"},
+     {"pod": "/1", "main": "4/0", "b": "/1"}),
+    ("a-pod-level-that-is-left-out-is-the-old-one",
+     {"pod": "6/3", "main": "4/1", "b": "3/1", "c": "/1"}, {"main": "4/1", "b": "4/1", "c": "/1"},
+     {"main": "4/1", "b": "4/1", "c": "/1"}),
+]  # fmt: skip
+TWO_CEILINGS = "container: {max: {cpu: '4', memory: 4Gi}}\npod: {max: {cpu: '8', memory: 8Gi}}"
+
+
+def sized(amounts: dict[str, str], resource: str = "cpu") -> Json:
+    """A pod whose pod level and containers have these limits and requests of one resource."""
+
+    def of(text: str) -> Json:
+        given = {
+            side: {resource: each} for side, each in zip(("limits", "requests"), text.split("/"), strict=True) if each
+        }
+        return {"limits": given.get("limits"), "requests": given.get("requests")}
+
+    kinds = {"step": container, "proxy": sidecar}
+    level = {side: given for side, given in of(amounts.get("pod", "/")).items() if given}
+    return pod(
+        *(container(name, **of(text)) for name, text in amounts.items() if name != "pod" and name not in kinds),
+        init=[kinds[name](name, **of(text)) for name, text in amounts.items() if name in kinds],
+        **({"resources": level} if level else {}),
+    )
+
+
+def sizes(task: Json, resource: str = "cpu") -> dict[str, str]:
+    """What `sized` makes a pod of."""
+    spec = task["spec"]
+    level = {"pod": spec["resources"]} if "resources" in spec else {}
+    given = level | {c["name"]: c["resources"] for c in (*spec["containers"], *spec["initContainers"])}
+    return {
+        name: "/".join(amounts.get(side, {}).get(resource, "") for side in ("limits", "requests"))
+        for name, amounts in given.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"), [case[1:] for case in LIMITS_IN_FORCE], ids=[case[0] for case in LIMITS_IN_FORCE]
+)
+def test_z1_a_resize_lifts_no_limit_in_force_above_the_containers_maximum(
+    old: dict[str, str], new: dict[str, str], expected: dict[str, str]
+) -> None:
+    was, asked = sized(old), sized(new)
+    decision = decided(asked, TWO_CEILINGS, old=was)
+    assert (decision.denial, decision.invalid) == (None, ())
+    after = patched(asked, decision)
+    assert sizes(after) == expected
+    assert decided(after, TWO_CEILINGS, old=was, endpoint="validate").denial is None
+
+
+def test_z1_memory_in_force_is_bounded_like_cpu() -> None:
+    was, asked = (sized({"pod": f"{limit}/1Gi", "main": "/1Gi"}, "memory") for limit in ("3Gi", "40Gi"))
+    after = patched(asked, decided(asked, TWO_CEILINGS, old=was))
+    assert sizes(after, "memory") == {"pod": "4Gi/1Gi", "main": "/1Gi"}
+
+
+RAISED_IN_FORCE = [case for case in LIMITS_IN_FORCE if case[1].keys() == case[2].keys() and case[2] != case[3]]
+
+
+@pytest.mark.parametrize(("old", "new"), [case[1:3] for case in RAISED_IN_FORCE], ids=[c[0] for c in RAISED_IN_FORCE])
+def test_z1_what_a_resize_lifts_in_force_is_refused_under_deny_and_by_the_second_look(
+    old: dict[str, str], new: dict[str, str]
+) -> None:
+    was, asked = sized(old), sized(new)
+    assert decided(asked, f"{TWO_CEILINGS}\nonExceed: Deny", old=was).denial is not None
+    assert decided(asked, TWO_CEILINGS, old=was, endpoint="validate").denial is not None
+
+
+def test_z1_a_refusal_names_the_container_that_has_no_limit_of_its_own() -> None:
+    was, asked = (sized({"pod": f"{limit}/1", "main": "1/1", "b": "/0"}) for limit in ("3", "40"))
+    assert (
+        'pod: limits.cpu 40 is the limit of container "b", which has none of its own, and its maximum is 4'
+        in denial(asked, f"{TWO_CEILINGS}\nonExceed: Deny", old=was)
+    )
+    assert "above the maximum 8" not in denial(asked, f"{TWO_CEILINGS}\nonExceed: Deny", old=was)
+
+
+NOT_BOUNDED_IN_FORCE = [
+    ("the-containers-request-more-than-the-pod-may-have",
+     {"pod": "4/4", "main": "/2", "b": "/2"}, {"pod": "8/6", "main": "/3", "b": "/3"}, "would have to be lowered"),
+    ("the-pod-limit-is-left-out-and-filled-in-higher",
+     {"pod": "3/1", "main": "0/0", "b": "3/1", "c": "2/0"}, {"pod": "/1", "main": "0/0", "b": "4/1", "c": "3/0"},
+     'pod: limits.cpu 7, which Kubernetes fills in, is the limit of container "main"'),
+    ("the-pod-limit-is-left-out-and-filled-in-as-zero",
+     {"pod": "3/0", "main": "0/0"}, {"pod": "/0", "main": "0/0"},
+     'pod: limits.cpu 0 (unlimited), which Kubernetes fills in, is the limit of container "main"'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "part"), [c[1:] for c in NOT_BOUNDED_IN_FORCE], ids=[c[0] for c in NOT_BOUNDED_IN_FORCE]
+)
+def test_z1_a_limit_in_force_that_cannot_be_bounded_is_refused(
+    old: dict[str, str], new: dict[str, str], part: str
+) -> None:
+    assert part in denial(sized(new), TWO_CEILINGS, old=sized(old))
+
+
 def two(first: Amounts, second: Amounts, level: Amounts | None = None) -> Json:
     return pod(main(*first), one("b", *second), resources=level and resources(level))
 
@@ -496,6 +642,14 @@ def test_z1_the_qos_class_does_not_change() -> None:
     assert "would change the QoS class from Burstable to Guaranteed" in denial(
         raised, "container: {max: {cpu: 4}}", old=burstable
     )
+
+
+def test_z1_the_qos_class_is_that_of_the_pod_level_as_it_is_stored() -> None:
+    """Kubernetes fills in the limits of a pod level that is added with requests alone: Guaranteed stays."""
+    old = pod(main("cpu=1,memory=1Gi"))
+    new = pod(main("cpu=1,memory=1Gi"), resources=resources((None, "cpu=12,memory=2Gi")))
+    decision = decided(new, TWO_CEILINGS, old=old)
+    assert patched(new, decision)["spec"]["resources"] == resources((None, "cpu=8,memory=2Gi"))
 
 
 def test_z1_a_resize_names_what_is_above_under_deny() -> None:

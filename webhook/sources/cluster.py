@@ -1,6 +1,7 @@
 """The way to a cluster's API: from within a pod by its service account, else by a kubeconfig."""
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,9 @@ SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 # An answer that does not come is no answer: of the connection, and of each part of what follows.
 CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
+
+# A token in a header: visible ASCII. Of anything else the HTTP client would make an error that repeats it.
+_TOKEN = re.compile(rb"[!-~]+")
 
 # How many objects a list is asked for at once, as kubectl and client-go do: of namespaces about half a megabyte.
 PAGE = 500
@@ -63,13 +67,16 @@ def connect(
 
 
 def _reading(token: Path) -> Callable[["client.Configuration"], None]:
-    """Puts the token as it is now before a request.
+    """Puts the token as it is now before a request. Raises OSError where there is none.
 
     The client's own hook does so once a minute at most: after a 401 it would show the refused token for that long.
     """
 
     def read(configuration: "client.Configuration") -> None:
-        text = f"Bearer {token.read_text().strip()}"
-        configuration.api_key = dict.fromkeys(configuration.api_key, text)  # its name differs between versions
+        text = token.read_bytes().strip()
+        if not _TOKEN.fullmatch(text):
+            raise OSError(f"{token} holds no token")
+        bearer = f"Bearer {text.decode()}"
+        configuration.api_key = dict.fromkeys(configuration.api_key, bearer)  # its name differs between versions
 
     return read

@@ -51,11 +51,13 @@ class ClusterNamespaces:
         *,
         shortest_pause_seconds: float = SHORTEST_PAUSE_SECONDS,
         now: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._api, self._labels, self._forget, self._counts = api, labels, forget, counts
         self._shortest_pause_seconds = shortest_pause_seconds
         self._pauses = pauses(shortest_pause_seconds)
-        self._now = now
+        self._now, self._monotonic = now, monotonic
+        self._heard_at = monotonic()  # of the clock that nobody sets
         self._is_listed = False
         self._failure: str | None = None
         self._look_ups: dict[str, asyncio.Task[str | None]] = {}
@@ -68,7 +70,7 @@ class ClusterNamespaces:
 
     def why_stale(self) -> str | None:
         """Since when nothing was heard of the cluster, and why; None while it is in touch."""
-        seconds = self._now() - self._counts.last_sync_at
+        seconds = self._monotonic() - self._heard_at
         if seconds < STALE_SECONDS:
             return None
         return f"as they were {seconds:.0f} s ago: {self._failure or 'the API server says nothing'}"
@@ -178,7 +180,7 @@ class ClusterNamespaces:
 
     def _apply(self, news: News) -> None:
         self._change(news)
-        self._counts.last_sync_at = self._now()
+        self._counts.last_sync_at, self._heard_at = self._now(), self._monotonic()
         if self._failure is not None:
             self._failure = None
             logger.info("in touch with the cluster's namespaces again")
