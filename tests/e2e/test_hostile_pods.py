@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.attackers import HOSTILE, LARGE, OURS
 from tests.e2e.cluster import Cluster
 from tests.e2e.pods import GREEDY, LIMITS, container, pod, resources
 from tests.e2e.processes import eventually
@@ -15,30 +16,8 @@ pytestmark = pytest.mark.e2e
 
 Json = dict[str, Any]
 
-OURS = "task-resources.io"
 SOME = 24
-LARGE: Json = {"cpu": "64", "memory": "1Gi"}
 
-# Each is refused, by us or by the API server, which looks at names only after us.
-REFUSED = [
-    (
-        "annotations-wrong-in-thousands-of-places",
-        pod(container(limits=LARGE), annotations={f"limits.{OURS}/c{index}": "x," * 2000 for index in range(60)}),
-    ),
-    ("a-long-key", pod(container(limits=LARGE), annotations={f"limits.{OURS}/{'x' * 20_000}": "x," * 2000})),
-    ("a-longer-key", pod(container(limits=LARGE), annotations={f"limits.{OURS}/{'x' * 200_000}": "x," * 2000})),
-    (
-        "a-long-name-and-many-resources",
-        pod(container("x" * 20_000, limits=LARGE | {f"example.com/{index}": "2" for index in range(500)})),
-    ),
-    ("many-resources", pod(container(limits=LARGE | {f"example.com/{index}": "2" for index in range(20_000)}))),
-    ("many-containers", pod(*[container(f"c{index}", limits=LARGE) for index in range(1_001)])),
-    ("many-tolerations", pod(container(limits=LARGE), tolerations=[{"operator": "Exists"}] * 60_000)),
-    (
-        "many-labels",
-        {**pod(container(limits=LARGE)), "metadata": {"name": "task", "labels": {f"l{i}": "" for i in range(100_000)}}},
-    ),
-]
 # What a pod may well have, twice: at its most it is bounded.
 BOUNDED = [
     ("two-hundred-containers", pod(*[container(f"c{index}", limits=LARGE) for index in range(200)])),
@@ -64,7 +43,7 @@ def test_a_pod_that_is_made_to_take_long_is_refused_and_the_pods_of_others_are_b
 ) -> None:
     with steady_creations(cluster, namespace, per_second=24) as stream:
         stream.wait_for_more(SOME)
-        answers = {name: cluster.create(namespace, task) for name, task in REFUSED}
+        answers = {name: cluster.create(namespace, task) for name, task in HOSTILE.items()}
         stream.wait_for_more(SOME)
     assert {name: answer.status for name, answer in answers.items()} == dict.fromkeys(answers, 422)
     by_us = {name for name, answer in answers.items() if MUTATING in answer.message}
