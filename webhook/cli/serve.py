@@ -143,7 +143,7 @@ def serve(
     # No name for the snapshot: this function ends with the server, and would keep it after a reload.
     reviews = Reviews(
         Snapshot(
-            policies_or_exit(policy_paths, code=1),
+            policies_or_exit(policy_paths, code=1, may_be_pipes=False),
             project_rule(namespace_template, domains),
             namespace_labels,
             knows_all=api is None,

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from webhook.regular_files import read_file_bytes
+
 if TYPE_CHECKING:  # who speaks to no cluster is spared its import
     from kubernetes import client
 
@@ -69,7 +71,7 @@ def _reading(token: Path) -> Callable[["client.Configuration"], None]:
     """
 
     def read(configuration: "client.Configuration") -> None:
-        text = f"Bearer {token.read_text().strip()}"
+        text = f"Bearer {read_file_bytes(token).decode().strip()}"
         configuration.api_key = dict.fromkeys(configuration.api_key, text)  # its name differs between versions
 
     return read

@@ -57,7 +57,7 @@ def policies_from(process: "subprocess.Popen[bytes]") -> PolicySet:
         try:
             errors = _next(process.stdout)
             if errors:
-                raise InvalidPolicies(errors)
+                raise InvalidPolicies(errors, more=_next(process.stdout))
             with letting_reviews_pass():
                 return PolicySet(_pieces(process.stdout))
         except (EOFError, pickle.UnpicklingError) as error:
@@ -109,13 +109,14 @@ def letting_reviews_pass() -> Iterator[None]:
 
 
 def main(paths: Sequence[Path], stream: IO[bytes]) -> None:
-    """Writes the errors of the policies that are read, a tuple; where there are none, tuples of policies and an
-    empty one: what was cut off has no end."""
+    """Writes the errors of the policies that are read, a tuple, and how many more there are; where there are none,
+    tuples of policies and an empty one: what was cut off has no end."""
     gc.disable()  # nothing that is read goes before the process does
     try:
         policies = load_policies(paths).documents
     except InvalidPolicies as error:
         _send(error.errors, stream)
+        _send(error.more, stream)
     else:
         _send((), stream)
         for first in range(0, len(policies), POLICIES_AT_ONCE):
