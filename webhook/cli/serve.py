@@ -165,7 +165,7 @@ def serve(
     metrics.set_policy(policy_hash, time.time())
     load = Load(max_in_flight)
     rollout = Rollout(reviews, policy_rollout_seconds)
-    reload = PolicyReload(policy_paths, files, policy_hash, rollout.use, metrics.count_reload)
+    reload = PolicyReload(policy_paths, files, policy_hash, rollout.use, metrics.count_reload, rollout.expect)
     review_socket = _listening("--port", host, port)
     management_socket = _listening("--management-port", management_host or host, management_port)
     cluster_namespaces = _follow(api, namespace_labels, reviews) if api is not None else None
