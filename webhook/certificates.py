@@ -220,9 +220,7 @@ def _read_certificate(file: Path) -> x509.Certificate:
 
 def _read_key(file: Path) -> ec.EllipticCurvePrivateKey:
     try:
-        key = serialization.load_pem_private_key(
-            read_file_bytes(file, largest=LARGEST_FILE_BYTES), password=None
-        )
+        key = serialization.load_pem_private_key(read_file_bytes(file, largest=LARGEST_FILE_BYTES), password=None)
     except (ValueError, TypeError) as error:
         raise InvalidCertificateFiles(f"{file} is no unencrypted PEM key: {error}; replace it with --force") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):

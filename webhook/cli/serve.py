@@ -24,6 +24,7 @@ from webhook.sources.cluster import UnreachableCluster, connect, has_service_acc
 from webhook.sources.namespace_api import NamespaceApi
 from webhook.sources.namespace_watch import ClusterNamespaces
 from webhook.sources.namespaces import InvalidNamespaces, load_namespaces
+from webhook.sources.policy_process import SWITCH_SECONDS
 from webhook.sources.policy_reload import PolicyReload, signature
 from webhook.tls import InvalidTlsFile, MinimumVersion, TlsFiles
 
@@ -90,7 +91,7 @@ GARBAGE_THRESHOLD = 50_000
     "--policy-rollout-seconds",
     type=click.FloatRange(0, 3600),
     default=0.0,
-    help="When a changed policy is in force: how far apart replicas may see it.",
+    help="How far apart replicas may see a changed policy, which decides that much and 10 s later; with 0 at once.",
 )
 @click.option("--metrics-by-project", is_flag=True, help="Label changes, capacity and denials with the project, too.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
@@ -188,6 +189,7 @@ def serve(
     gc.collect()
     gc.freeze()
     gc.set_threshold(GARBAGE_THRESHOLD)
+    sys.setswitchinterval(SWITCH_SECONDS)
     run(served, drain_seconds=0 if dev else drain_seconds)
 
 

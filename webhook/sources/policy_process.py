@@ -30,14 +30,15 @@ from webhook.sources.policy_files import load_policies
 # A pickle is read in one go; this many policies take a fraction of a millisecond.
 POLICIES_AT_ONCE = 10
 
-# How long a review waits for the interpreter where a thread here has it; Python's own 5 ms would be a hundred reviews.
+# How long a review waits for the interpreter where a thread has it, and a thread that looks at files where reviews come
+# without end. Python's own 5 ms would be a hundred reviews for the one and seconds for the other, file by file.
 SWITCH_SECONDS = 0.0002
 
 LOWEST_PRIORITY, OWN_PRIORITY = 19, 0
 
 # How long a process is left with less than half of a core. Ten thousand policies need some three seconds of one, which
 # leaves room in the ten that a change may take.
-STARVING_SECONDS, STARVING_SHARE = 1.0, 0.5
+STARVING_SECONDS, STARVING_SHARE = 0.5, 0.5
 # A process that was killed is gone by then, unless the kernel holds it for a file system that does not answer.
 ENDING_SECONDS = 1.0
 
@@ -186,11 +187,9 @@ def let_go(held: list[Snapshot]) -> None:
 def letting_reviews_pass() -> Iterator[None]:
     """Lets a thread make many objects that stay, without holding up the one that answers reviews.
 
-    That one gets the interpreter soon after it asks, and no garbage collection looks through what is being made: of
-    10,000 policies one takes some tenths of a second. Afterwards they are left out for good, as at the start.
+    No garbage collection looks through what is being made: of 10,000 policies one takes some tenths of a second.
+    Afterwards they are left out for good, as at the start.
     """
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(SWITCH_SECONDS)
     gc.collect(1)
     gc.disable()
     try:
@@ -198,7 +197,6 @@ def letting_reviews_pass() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
-        sys.setswitchinterval(interval)
 
 
 def main(paths: Sequence[Path], stream: IO[bytes]) -> None:
