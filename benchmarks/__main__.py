@@ -1,6 +1,7 @@
 """`python -m benchmarks`: the comparison; the other measurements are its commands."""
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -49,11 +50,20 @@ def scale(rounds: int, seconds: float) -> None:
 @main.command()
 @_rounds
 @_seconds
-def reload(rounds: int, seconds: float) -> None:
+@click.option("--saturated", is_flag=True, help="With as many reviews as are answered, and with busy neighbours.")
+@click.option(
+    "--other",
+    type=click.Path(path_type=Path, exists=True, file_okay=False, resolve_path=True),
+    help="With --saturated: another checkout, whose webhook is measured in turns with this one.",
+)
+def reload(rounds: int, seconds: float, saturated: bool, other: Path | None) -> None:
     """Policies read again while reviews come in."""
-    from benchmarks.reload import reload
+    from benchmarks.reload import reload, reload_saturated
 
-    click.echo(reload(rounds=rounds, seconds=seconds))
+    if saturated:
+        click.echo(reload_saturated(rounds=rounds, seconds=seconds, other=other))
+    else:
+        click.echo(reload(rounds=rounds, seconds=seconds))
 
 
 @main.command()

@@ -77,6 +77,8 @@ class Bench:
     """What all servers of a run share: certificates and logs in one directory."""
 
     directory: Path
+    # The checkout whose webhook is run.
+    source: Path = ROOT
 
     def make_certificates(self) -> None:
         """A CA and one pair for all, so that no server has the cheaper key."""
@@ -131,7 +133,11 @@ class Bench:
         log = self.directory / f"{name}.log"
         with log.open("wb") as output, _on_core(SERVER_CORE):
             process = subprocess.Popen(
-                command, cwd=ROOT, stdout=output, stderr=output, env={**os.environ, "GOMAXPROCS": "1", **environment}
+                command,
+                cwd=self.source,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, "GOMAXPROCS": "1", **environment},
             )
         try:
             _wait_until_it_listens(process, port, log)

@@ -13,9 +13,9 @@ import msgspec
 from webhook.decision import Decision
 from webhook.patch import Operation
 from webhook.pod import Pod
+from webhook.printable import shown
 from webhook.review import Review, UserInfo
 from webhook.weight import MOST_USER_BYTES, WeighedPod
-from webhook.wording import shown
 
 API_VERSION = "admission.k8s.io/v1"
 

@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from webhook.pod import Pod
+from webhook.printable import LONGEST_CONTAINER_NAME, shown
 from webhook.quantity import InvalidQuantity, Quantity, parse_strict_quantity
 from webhook.resource_names import (
     COMPUTE,
@@ -20,7 +21,6 @@ from webhook.resource_names import (
     page_bytes,
     unit_nanos,
 )
-from webhook.wording import LONGEST_CONTAINER_NAME, shown
 
 REQUESTS = "task-resources.io/requests"
 LIMITS = "task-resources.io/limits"

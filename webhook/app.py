@@ -25,10 +25,10 @@ from webhook.decision import Decision, Endpoint
 from webhook.effective_report import EffectiveReport
 from webhook.logs import ReviewLog
 from webhook.metrics import Metrics
+from webhook.printable import shown
 from webhook.resources import InvalidPod
 from webhook.review import Review
 from webhook.snapshot import Snapshot, UnknownNamespace
-from webhook.wording import shown
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +98,10 @@ async def _nobody_to_ask(namespace: str) -> str | None:
     return f"the namespace {namespace} is not known, and there is no cluster to ask"
 
 
+class _Outdated(Exception):
+    pass
+
+
 @dataclass(slots=True)
 class Reviews:
     """Answers reviews by the snapshot that is in force; swapping `snapshot` swaps all of it at once.
@@ -110,6 +114,8 @@ class Reviews:
     log: ReviewLog
     look_up: LookUp = _nobody_to_ask
     also_accepted: tuple[Snapshot, ...] = ()
+    # A changed policy set has been seen and is still being read: who has read it may have let a pod have more.
+    awaits_policies: bool = False
 
     def answer(self, endpoint: Endpoint, body: bytes) -> Answer:
         """The answer to a whole body. Raises UnknownNamespace, and nothing else: then look it up and ask again (P7)."""
@@ -131,6 +137,8 @@ class Reviews:
                 )
         except UnknownNamespace:
             raise
+        except _Outdated:
+            return self.refused(503, "changed policies are being read, by which the pod may be allowed", uid)
         except (InvalidReview, InvalidPod) as error:
             return self.refused(400, str(error), uid)
         except Exception:
@@ -146,6 +154,8 @@ class Reviews:
                 other = snapshot.decide(review, endpoint)
                 if not other.refuses:
                     return other
+            if self.awaits_policies:
+                raise _Outdated
         return decision
 
     def forget(self, namespace: str) -> None:

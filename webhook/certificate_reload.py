@@ -6,9 +6,11 @@ It looks again and again, as `sources.policy_reload` does and for its reasons. W
 
 import asyncio
 import logging
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from webhook.aside import Aside, TakesTooLong
 from webhook.logs import timestamp
 from webhook.metrics import Metrics
 from webhook.tls import (
@@ -26,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 # The files are small. What is the same for two looks is read: keys and certificates are written one after the other.
 LOOK_SECONDS = 0.25
+# Where a network file system is away, none of its calls returns.
+ANSWER_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +45,15 @@ class CertificateReload:
 
     Wrong is also what clients would not accept: ended, or not of the CA that they trust. That CA is as its file says,
     even where it is not that of the certificate in force, which then makes the server not ready. A refused change is
-    tried again at every look, as time alone may mend it. Raises InvalidTlsFile where there is nothing to begin with.
+    tried again at every look, as time alone may mend it. Files that do not answer are such a change.
+
+    Raises InvalidTlsFile where there is nothing to begin with.
     """
 
-    def __init__(self, files: TlsFiles, metrics: Metrics) -> None:
+    def __init__(self, files: TlsFiles, metrics: Metrics, *, answer_seconds: float = ANSWER_SECONDS) -> None:
         self._files, self._metrics = files, metrics
+        self._aside: Aside  # while it runs
+        self._answer_seconds = answer_seconds
         self._seen = files.fingerprint()  # before they are read: a change since then is seen
         self._trust = self._load_trust()
         self._serving = load_serving(files)
@@ -67,17 +75,27 @@ class CertificateReload:
     async def run(self) -> None:
         """Watches until it is cancelled."""
         looked = self._seen
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            before, looked = looked, await self._look()
-            if looked == before and (looked != self._seen or self._refusal is not None):
-                await self._reload(looked)
+        with closing(Aside()) as self._aside:
+            while True:
+                await asyncio.sleep(LOOK_SECONDS)
+                before, looked = looked, await self._look()
+                if looked == before and (looked != self._seen or self._refusal is not None):
+                    await self._reload(looked)
 
     async def _look(self) -> tuple[bytes | int, ...]:
-        return await asyncio.to_thread(self._files.fingerprint)
+        """What is in the files, once they answer."""
+        while True:
+            try:
+                return await self._aside.call(self._files.fingerprint, within=self._answer_seconds)
+            except TakesTooLong as error:
+                self._refuse_unanswered(error)
 
     async def _reload(self, looked: tuple[bytes | int, ...]) -> None:
-        outcome = await asyncio.to_thread(self._load)
+        try:
+            outcome = await self._aside.call(self._load, within=self._answer_seconds)
+        except TakesTooLong as error:
+            self._refuse_unanswered(error)
+            return
         if await self._look() != looked:
             return  # half of it may be of before: the next looks decide
         is_change, self._seen = looked != self._seen, looked
@@ -104,6 +122,11 @@ class CertificateReload:
 
     def _load_trust(self) -> Trust | None:
         return None if self._files.ca is None else load_trust(self._files.ca, self._files.name)
+
+    def _refuse_unanswered(self, error: TakesTooLong) -> None:
+        """Once they answer they are read, and it is said whether they are in force."""
+        self._refuse(f"{self._files.certificate} and what belongs to it: {error}", is_change=self._seen != ())
+        self._seen = ()
 
     def _refuse(self, reason: str, *, is_change: bool) -> None:
         if is_change:

@@ -18,6 +18,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from webhook.regular_files import read_file_bytes
+
 CA_NAME = "task-resource-webhook CA"
 # The authority outlives many serving certificates: its renewal needs the caBundle changed.
 CA_DAYS = 3650
@@ -25,6 +27,7 @@ CA_DAYS = 3650
 CLOCK_SKEW = timedelta(minutes=5)
 # RFC 5280 limits a common name to 64 characters; the subject's alternative names are what counts.
 LONGEST_COMMON_NAME = 64
+LARGEST_FILE_BYTES = 2**20
 
 
 class InvalidCertificateFiles(ValueError):
@@ -223,14 +226,14 @@ def _read_certificate(file: Path) -> x509.Certificate:
 def _read_certificates(file: Path) -> list[x509.Certificate]:
     """The certificates of the file, of which there is at least one."""
     try:
-        return x509.load_pem_x509_certificates(file.read_bytes())
+        return x509.load_pem_x509_certificates(read_file_bytes(file, largest=LARGEST_FILE_BYTES))
     except ValueError as error:
         raise InvalidCertificateFiles(f"{file} is no PEM certificate: {error}; replace it with --force") from error
 
 
 def _read_key(file: Path) -> ec.EllipticCurvePrivateKey:
     try:
-        key = serialization.load_pem_private_key(file.read_bytes(), password=None)
+        key = serialization.load_pem_private_key(read_file_bytes(file, largest=LARGEST_FILE_BYTES), password=None)
     except (ValueError, TypeError) as error:
         raise InvalidCertificateFiles(f"{file} is no unencrypted PEM key: {error}; replace it with --force") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):

@@ -13,16 +13,22 @@ from typing import Any
 import msgspec
 import yaml
 
+from webhook.printable import shown
+
 Json = dict[str, Any]
 
 # One object: of YAML decoded, of JSON its text.
 Document = Json | msgspec.Raw
 
 _CHUNK_BYTES = 2**20
+MESSAGE_CHARACTERS = 1000
 
 
 class UnusableInput(ValueError):
-    """An input that cannot be reviewed; the message names it and says what is accepted."""
+    """An input that cannot be reviewed; the message, of one line, names it and says what is accepted."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(shown(message, MESSAGE_CHARACTERS))
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc] # the same in C where libyaml is

@@ -8,13 +8,13 @@ import msgspec
 from webhook.effective import EffectivePolicy, Mode
 from webhook.node_affinity import required_terms, requirement_text
 from webhook.pod import Pod
+from webhook.printable import LONGEST_CONTAINER_NAME, shown
 from webhook.projects import Scope
 from webhook.quantity import Quantity
 from webhook.resources import ContainerResources, Reason, Refusals, Side
 from webhook.scheduling import Placement, PlacementField
 from webhook.shared_memory import MOUNT_PATH, VOLUME, SharedMemory
 from webhook.tolerations import toleration_text
-from webhook.wording import LONGEST_CONTAINER_NAME, shown
 
 WARNING_CHARACTERS = 120
 WARNINGS = 10

@@ -13,8 +13,8 @@ import msgspec
 
 from webhook.decision import Decision, Endpoint
 from webhook.explain import Change
+from webhook.printable import shown
 from webhook.review import Review
-from webhook.wording import shown
 
 LogFormat = Literal["json", "text"]
 LogLevel = Literal["debug", "info", "warning", "error"]

@@ -18,6 +18,7 @@ from webhook.admission import decode, patch_json
 from webhook.documents import Document, Json, UnusableInput, decoded, read_documents
 from webhook.patch import Operation
 from webhook.pod import Container, Metadata, Pod
+from webhook.printable import shown
 from webhook.review import DAEMON_SET_CONTROLLER, MIRROR_ANNOTATION, NODES_GROUP, Review, UserInfo
 
 # Where the pod (or its template) is in an object of each kind. Other groups have kinds of these names, too.
@@ -246,8 +247,8 @@ def _reviewable(source: str, given: Document, namespace: str | None) -> Reviewab
     place = namespace or str(metadata.get("namespace") or "default")
     if template is None:
         return Reviewable(source, kind, "" if kind == "Namespace" else place, name, document)
-    within = f"{metadata['namespace']}/" if metadata.get("namespace") else ""
-    where = f"{source}: {kind} {within}{name}".rstrip()
+    within = f"{shown(metadata['namespace'])}/" if metadata.get("namespace") else ""
+    where = f"{source}: {shown(kind)} {within}{shown(name)}".rstrip()
     _mapping(where, document, "metadata")
     pod = _pod(where, document, template, place)
     if kind == "DaemonSet":
@@ -388,7 +389,7 @@ def _misplaced_annotations(metadata: Json, kind: str, name: str) -> tuple[str, .
     annotations = metadata.get("annotations")
     ours = [key for key in annotations if OUR_ANNOTATIONS in str(key)] if isinstance(annotations, dict) else []
     return tuple(
-        f"{kind} {name}: annotation {key} is on the {kind} and has no effect: put it on the pod template"
+        f"{kind} {shown(name)}: annotation {shown(key)} is on the {kind} and has no effect: put it on the pod template"
         for key in ours
     )
 

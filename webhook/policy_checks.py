@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -10,6 +11,7 @@ from pydantic import BaseModel
 from webhook.effective import MissingLimit
 from webhook.policy import BUILT_IN_ALIASES, Amounts, Choice, Policy, PolicyScope
 from webhook.policy_document import (
+    MOST_ERRORS,
     DeviceFields,
     Document,
     InvalidPolicies,
@@ -28,6 +30,7 @@ from webhook.policy_document import (
     path_text,
     read_document,
 )
+from webhook.printable import shown
 from webhook.quantity import NANOS_PER_UNIT, Quantity
 from webhook.quota_names import counted_resource, is_quota_name, quota_step_nanos
 from webhook.resource_names import (
@@ -49,6 +52,9 @@ Aliases = Mapping[str, frozenset[str]]
 
 # In the order that they have to be in within one document (P4).
 ASCENDING = ("min", "defaultRequest", "default", "max")
+
+# A name is compared with so many at most to find out what was meant.
+MOST_COMPARED = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +81,23 @@ def read_policies(documents: Sequence[Document], errors: Sequence[PolicyError] =
 
 
 def _policies_and_errors(documents: Sequence[Document]) -> tuple[tuple[Policy, ...], list[PolicyError]]:
-    """Policies only where nothing is wrong."""
+    """Policies only where nothing is wrong. What comes after more errors than are printed is not looked at."""
     errors: list[PolicyError] = []
     readable = []
     for document in documents:
+        if len(errors) > MOST_ERRORS:
+            break
         fields, found = read_document(document)
         errors += found
         if fields is not None:
             readable.append(_Read(document, fields, tuple(found)))
     aliases = _all_aliases(read.fields.spec for read in readable)
     for read in readable:
+        if len(errors) > MOST_ERRORS:
+            break
         # What was refused is left out of the fields, so that a rule across them may find a gap that is none.
-        findings = [finding for finding in _spec_errors(read.fields.spec, aliases) if not read.is_wrong(finding[0])]
+        found_now = islice(_spec_errors(read.fields.spec, aliases), MOST_ERRORS + 1)
+        findings = [finding for finding in found_now if not read.is_wrong(finding[0])]
         errors += [read.document.error(path, message) for path, message in findings]
     errors += _same_names(readable)
     errors += _same_scopes(readable)
@@ -134,11 +145,11 @@ class _Names:
 
     def unknown(self, key: str) -> str:
         """Why the key is refused, with what was perhaps meant."""
-        known = [*COMPUTE, *self.own, *self.others, *BUILT_IN_ALIASES]
+        known = list(islice([*COMPUTE, *BUILT_IN_ALIASES, *self.own, *self.others], MOST_COMPARED))
         close = difflib.get_close_matches(key[:80].lower(), known, n=1)
-        meant = f" (did you mean {close[0]}?)" if close else ""
+        meant = f" (did you mean {shown(close[0])}?)" if close else ""
         return (
-            f'"{key[:80]}" is no resource{meant}: use cpu, memory, ephemeral-storage, hugepages-<size>, '
+            f'"{shown(key)}" is no resource{meant}: use cpu, memory, ephemeral-storage, hugepages-<size>, '
             "a qualified name such as nvidia.com/gpu, or an alias"
         )
 
@@ -208,12 +219,12 @@ def _scheduling_errors(spec: Spec) -> Iterator[Finding]:
         at: Path = ("spec", "scheduling", "resources", index)
         is_glob = "*" in entry.resource
         if (is_glob and not _is_glob(entry.resource)) or (not is_glob and not is_container_resource(entry.resource)):
-            text = f'"{entry.resource[:80]}" is no resource: use its whole name such as nvidia.com/gpu, or a glob'
+            text = f'"{shown(entry.resource)}" is no resource: use its whole name such as nvidia.com/gpu, or a glob'
             yield (*at, "resource"), f"{text} of extended resources such as nvidia.com/mig-*"
         if is_glob and entry.alias is not None:
-            yield (*at, "alias"), f"{entry.resource} is a glob: an alias stands for an exact name"
+            yield (*at, "alias"), f"{shown(entry.resource)} is a glob: an alias stands for an exact name"
         if entry.resource in resources:
-            yield (*at, "resource"), f"{entry.resource} is in entry {resources[entry.resource]} already"
+            yield (*at, "resource"), f"{shown(entry.resource)} is in entry {resources[entry.resource]} already"
         if entry.alias is not None and entry.alias in aliases:
             yield (*at, "alias"), f"{entry.alias} is the alias of entry {aliases[entry.alias]} already"
         resources.setdefault(entry.resource, index)
@@ -284,11 +295,11 @@ def _default_errors(
     for key, amount in (amounts or {}).items():
         candidates = names.candidates(key)
         if "*" in key:
-            yield (*at, key), f"{key} is a glob: they are accepted in max only"
+            yield (*at, key), f"{shown(key)} is a glob: they are accepted in max only"
         elif not candidates:
             yield (*at, key), names.unknown(key)
         elif not candidates & set(COMPUTE):
-            yield (*at, key), f"{key} is accepted in max only: use cpu, memory or ephemeral-storage here"
+            yield (*at, key), f"{shown(key)} is accepted in max only: use cpu, memory or ephemeral-storage here"
         elif amount is not None:
             yield from _step_errors((*at, key), amount, candidates)
             if not amount and not is_zero_fine:
@@ -301,7 +312,7 @@ def _maximum_errors(at: Path, amounts: Mapping[str, Quantity | None] | None, nam
         candidates = names.candidates(key)
         if "*" in key:
             if not _is_glob(key):
-                yield (*at, key), f"{key} is no glob of extended resources: use one such as nvidia.com/mig-*"
+                yield (*at, key), f"{shown(key)} is no glob of extended resources: use one such as nvidia.com/mig-*"
             elif amount is not None:
                 yield from _step_errors((*at, key), amount, frozenset({key}))
         elif not candidates:
@@ -346,7 +357,10 @@ def _repeated_errors(at: Path, settings: Mapping[str, Any] | None, names: _Names
     for key in settings or ():
         first = seen.setdefault(names.within(key), key)
         if first != key:
-            yield (*at, key), f"{first} and {key} are one resource, {names.within(key)}: use one of them"
+            yield (
+                (*at, key),
+                f"{shown(first)} and {shown(key)} are one resource, {shown(names.within(key))}: use one of them",
+            )
 
 
 def _order_errors(at: Path, names: _Names, maps: Sequence[Mapping[str, Quantity | None] | None]) -> Iterator[Finding]:
@@ -368,7 +382,7 @@ def _missing_limit_errors(at: Path, words: Mapping[str, str | None], names: _Nam
     for key in words:
         candidates = names.candidates(key)
         if not candidates or not candidates & set(COMPUTE):
-            yield (*at, key), f'"{key[:80]}" is not accepted: use cpu, memory or ephemeral-storage'
+            yield (*at, key), f'"{shown(key)}" is not accepted: use cpu, memory or ephemeral-storage'
     yield from _repeated_errors(at, words, names)
 
 
@@ -379,7 +393,7 @@ def _quota_errors(at: Path, amounts: Mapping[str, Quantity | None] | None, names
             yield (
                 (*at, key),
                 (
-                    f'"{key[:80]}" is no word of a ResourceQuota\'s spec.hard: use one such as requests.cpu, '
+                    f'"{shown(key)}" is no word of a ResourceQuota\'s spec.hard: use one such as requests.cpu, '
                     "limits.memory, requests.nvidia.com/gpu, pods or count/jobs.batch"
                 ),
             )

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import islice
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
@@ -32,12 +33,18 @@ from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, core_sc
 from webhook.effective import MissingLimit, Mode, OnExceed, ResourceClaims
 from webhook.label_selector import LabelSelector, Operator, Requirement
 from webhook.pod import NodeRequirement, Toleration
+from webhook.printable import shown
 from webhook.quantity import InvalidQuantity, Quantity, parse_strict_quantity
 from webhook.resource_names import HUGEPAGES, is_qualified_name
 from webhook.scheduling_rules import Reserved
 
 API_VERSION = "task-resources.io/v1alpha1"
 KIND = "TaskResourcePolicy"
+
+# More are counted, not kept: nobody reads so many, and a file of 64 MiB has room for millions.
+MOST_ERRORS = 1000
+# The longest message of ours has some 300 characters, the longest path of a field some 100.
+MESSAGE_CHARACTERS, PATH_CHARACTERS, FILE_CHARACTERS = 600, 400, 1000
 
 T = TypeVar("T")
 Path = tuple[str | int, ...]
@@ -46,12 +53,20 @@ JsonSchema = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class PolicyError:
-    """One thing wrong with a policy. `line` is 0 where it is the file as a whole, `path` empty for a document."""
+    """One thing wrong with a policy. `line` is 0 where it is the file as a whole, `path` empty for a document.
+
+    Whatever the file says, each of them is short and on one line, and has nothing in it for a terminal to do.
+    """
 
     file: str
     line: int
     path: str
     message: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "file", shown(self.file, FILE_CHARACTERS))
+        object.__setattr__(self, "path", shown(self.path, PATH_CHARACTERS))
+        object.__setattr__(self, "message", shown(self.message, MESSAGE_CHARACTERS))
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else self.file
@@ -59,11 +74,21 @@ class PolicyError:
 
 
 class InvalidPolicies(ValueError):
-    """The set cannot be used; `errors` are all that is wrong with it, by file and line."""
+    """The set cannot be used; `errors` are what is wrong with it, by file and line, a thousand at most.
 
-    def __init__(self, errors: Iterable[PolicyError]) -> None:
-        self.errors = tuple(sorted(errors, key=lambda error: (error.file, error.line, error.path, error.message)))
-        super().__init__("\n".join(map(str, self.errors)))
+    `more`: how many there are at least beside these.
+    """
+
+    def __init__(self, errors: Iterable[PolicyError], more: int = 0) -> None:
+        found = sorted(errors, key=lambda error: (error.file, error.line, error.path, error.message))
+        self.errors = tuple(found[:MOST_ERRORS])
+        self.more = more + len(found) - len(self.errors)
+        super().__init__("\n".join(self.lines()))
+
+    def lines(self) -> list[str]:
+        """What to print: a line an error, and how many more there are."""
+        rest = [f"and at least {self.more} more: mend these first"] if self.more else []
+        return [*map(str, self.errors), *rest]
 
 
 class Bare(str):
@@ -103,7 +128,8 @@ class Document:
 def path_text(path: Path) -> str:
     """`spec.container.max[nvidia.com/gpu]`, `spec.scheduling.resources[0].alias`."""
     text = ""
-    for part in path:
+    for key in path:
+        part = shown(key) if isinstance(key, str) else key
         is_plain = isinstance(part, str) and part and not set("./*[] ") & set(part)
         text += f".{part}" if is_plain else f"[{part}]"
     return text.removeprefix(".")
@@ -125,7 +151,7 @@ def _not_null(value: object) -> object:
 
 def _text(value: object) -> str:
     if isinstance(value, Bare):
-        raise refusal(f"{value} is {value.kind} in YAML and text is expected: put it in quotes")
+        raise refusal(f"{shown(value)} is {value.kind} in YAML and text is expected: put it in quotes")
     if not isinstance(value, str):
         raise refusal(f"{_shape(value)} is not text")
     return value
@@ -144,7 +170,7 @@ def _shape(value: object) -> str:
         case list():
             return "a list"
         case str():
-            return f'"{value[:80]}"'
+            return f'"{shown(value)}"'
         case _:
             return type(value).__name__
 
@@ -153,7 +179,7 @@ def _amount(value: object) -> Quantity:
     if not isinstance(value, str):
         raise refusal(f"{_shape(value)} is not a quantity: use a number with a suffix, such as 500m, 2 or 4Gi")
     if isinstance(value, Bare) and len(value) > 1 and value[0] == "0" and value.isdigit():
-        raise refusal(f"{value} is an octal number in YAML: write it without the leading zero")
+        raise refusal(f"{shown(value)} is an octal number in YAML: write it without the leading zero")
     try:
         return parse_strict_quantity(str(value))
     except InvalidQuantity as error:
@@ -172,7 +198,7 @@ def matching(pattern: str, longest: int, what: str) -> Callable[[str], str]:
 
     def check(text: str) -> str:
         if len(text) > longest or not compiled.fullmatch(text):
-            raise refusal(f'"{text[:80]}" is no {what}')
+            raise refusal(f'"{shown(text)}" is no {what}')
         return text
 
     return check
@@ -180,7 +206,7 @@ def matching(pattern: str, longest: int, what: str) -> Callable[[str], str]:
 
 def _label_key(key: str) -> str:
     if not is_qualified_name(key):
-        raise refusal(f'"{key[:80]}" is no label key: use a name such as team or example.com/team')
+        raise refusal(f'"{shown(key)}" is no label key: use a name such as team or example.com/team')
     return key
 
 
@@ -546,8 +572,11 @@ def read_document(document: Document) -> tuple[TaskResourcePolicy | None, list[P
 
 
 def field_errors(document: Document, details: Iterable[ErrorDetails], schema: JsonSchema) -> list[PolicyError]:
-    """What pydantic found, each with its line and in our own words; `schema` is that of the document's format."""
-    return [document.error(_path(detail), _message(detail, schema)) for detail in details]
+    """What pydantic found, each with its line and in our own words; `schema` is that of the document's format.
+
+    Of very many no more than what is printed and one that says that there are more.
+    """
+    return [document.error(_path(detail), _message(detail, schema)) for detail in islice(details, MOST_ERRORS + 1)]
 
 
 def _rest(data: dict[str, Any], details: list[ErrorDetails]) -> TaskResourcePolicy | None:

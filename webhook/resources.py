@@ -12,10 +12,10 @@ import msgspec
 from webhook.annotations import NOTHING
 from webhook.effective import Bound, ComputeRules, EffectivePolicy
 from webhook.pod import Quantities, Resources
+from webhook.printable import LONGEST_CONTAINER_NAME, shown
 from webhook.quantity import ZERO, Quantity, UncomputableQuantity, parse_json_quantity
 from webhook.resource_names import COMPUTE, is_container_resource, is_native, unit_nanos
 from webhook.setting import Origin
-from webhook.wording import LONGEST_CONTAINER_NAME, shown
 
 Side = Literal["limits", "requests"]
 Kind = Literal["primary", "regular", "sidecar", "init", "pod"]

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from webhook.decision import SKIPPED, Decision, Endpoint, decide
 from webhook.effective import EffectivePolicy
 from webhook.policy import PolicySet
+from webhook.printable import shown
 from webhook.projects import ProjectRule, Scope
 from webhook.review import Review
-from webhook.wording import shown
 
 DEFAULT_RULE = ProjectRule()
 NO_LABELS: Mapping[str, str] = {}

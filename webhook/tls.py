@@ -16,12 +16,17 @@ from typing import Any, Literal
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from webhook.regular_files import read_file_bytes
+
 MinimumVersion = Literal["1.2", "1.3"]
 # No certificate of a client that counts; the client's alert, as to a certificate that it does not trust; anything else.
 HandshakeFailure = Literal["client-certificate", "alert", "protocol"]
 
 # Is told the kind and OpenSSL's own word.
 OnFailure = Callable[[HandshakeFailure, str], None]
+
+# Far above any bundle of authorities; a system's own has a quarter of a megabyte.
+LARGEST_FILE_BYTES = 8 * 2**20
 
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
@@ -53,7 +58,7 @@ class TlsFiles:
 
 def _fingerprint(file: Path) -> bytes | int:
     try:
-        return sha256(file.read_bytes()).digest()
+        return sha256(read_file_bytes(file, largest=LARGEST_FILE_BYTES)).digest()
     except OSError as error:
         return error.errno or 0
 
@@ -167,7 +172,7 @@ def _certificates(file: Path) -> list[x509.Certificate]:
 
 def _readable(file: Path) -> bytes:
     try:
-        return file.read_bytes()
+        return read_file_bytes(file, largest=LARGEST_FILE_BYTES)
     except OSError as error:
         raise InvalidTlsFile(f"{file} cannot be read: {error.strerror}") from error
 

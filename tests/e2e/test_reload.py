@@ -1,5 +1,6 @@
 """Policies that change while the webhook runs, mounted as a ConfigMap is: what the API server then stores."""
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -108,3 +109,18 @@ def test_no_pod_fails_or_escapes_while_policies_are_reloaded(cluster: Cluster, n
         for maximum in ("2", "6", "4"):
             write_config_map(volume, {"platform.yaml": POLICY % maximum})
             eventually(partial(is_limited_to, maximum), "the new maximum is in force")
+
+
+def test_a_pipe_where_a_policy_was_leaves_the_last_good_set_in_force_and_holds_up_nothing(
+    cluster: Cluster, namespace: str, volume: Path, reloading: Service
+) -> None:
+    (volume / "platform.yaml").unlink()
+    os.mkfifo(volume / "platform.yaml")
+    eventually(lambda: counted(reloading)["failure"] == 1, "it is refused")
+    assert "platform.yaml: cannot be read: it is a pipe (FIFO)" in reloading.ask("/readyz?verbose").text
+    assert limit(cluster.created(namespace, named("meanwhile"))) == "4"
+    (volume / "platform.yaml").unlink()
+    (volume / "platform.yaml").write_text(POLICY % 2)
+    eventually(lambda: counted(reloading)["success"] == 1, "the file that is one again is read")
+    assert limit(cluster.created(namespace, named("mended"))) == "2"
+    assert "[+]policies ok\n" in reloading.ask("/readyz?verbose").text

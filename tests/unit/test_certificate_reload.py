@@ -5,6 +5,7 @@ import gc
 import logging
 import socket
 import ssl
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -24,6 +25,7 @@ from cryptography.x509.oid import NameOID
 from tests.config_map import write_config_map
 from tests.unit.deciding import container, pod, review_body
 from tests.unit.serving import SECONDS, Server, http, read_answer, running, until
+from tests.unit.slow_path import slow_path
 from webhook.certificate_reload import CertificateReload
 from webhook.certificates import ensure_certificates
 from webhook.metrics import Metrics
@@ -544,3 +546,39 @@ def test_of_a_client_ca_only_certificates_with_these_names_may_ask(
             assert answers[0].text == "--client-name accepts no certificate of 'ours.example'\n"
             assert answers[0].headers["connection"] == "close"
             assert counted(server, "refused_requests_total", code="403") == 2
+
+
+# Files that do not answer
+
+
+def test_while_certificate_files_do_not_answer_what_was_served_stays_and_no_more_than_one_thread_waits(
+    volume: Path, old: Files
+) -> None:
+    slow = slow_path(volume)
+    metrics = Metrics()
+    files = TlsFiles(slow / "tls.crt", slow / "tls.key")
+    reload = CertificateReload(files, metrics, answer_seconds=0.1)
+    served = reload.context.current
+
+    def counted() -> tuple[float, float]:
+        text = metrics.exposition().decode()
+        line = 'task_resources_certificate_reloads_total{result="%s"} '
+        one, other = (text.partition(line % result)[2].partition("\n")[0] for result in ("success", "failure"))
+        return float(one), float(other)
+
+    async def scenario() -> None:
+        watching = asyncio.create_task(reload.run())
+        await asyncio.to_thread(until, lambda: True)  # its thread is there from now on
+        before = set(threading.enumerate())
+        slow.answers.clear()
+        await asyncio.to_thread(
+            until, lambda: "tls.crt and what belongs to it: no answer within 0.1 s" in str(reload.note())
+        )
+        assert (reload.context.current is served, counted()) == (True, (0, 1))
+        assert set(threading.enumerate()) <= before
+        slow.answers.set()
+        await asyncio.to_thread(until, lambda: reload.note() is None)
+        assert counted() == (1, 1)
+        watching.cancel()
+
+    asyncio.run(scenario())

@@ -126,9 +126,10 @@ def counting(*specs: str | Json, by_project: bool = False) -> Reviews:
 
 
 def invent_resources(reviews: Reviews, **request: Any) -> None:
-    """One name more than there is room for, in one pod that is lowered."""
-    invented = {f"invented.example/{number}": "2" for number in range(MOST_RESOURCES + 1)}
-    reviews.answer("mutate", review_body(pod(container(limits=invented)), **request))
+    """One name more than there is room for, in pods that are lowered."""
+    for numbers in (range(MOST_RESOURCES), range(MOST_RESOURCES, MOST_RESOURCES + 1)):
+        invented = {f"invented.example/{number}": "2" for number in numbers}
+        reviews.answer("mutate", review_body(pod(container(limits=invented)), **request))
 
 
 def lowered(reviews: Reviews, resource: str, **request: Any) -> None:

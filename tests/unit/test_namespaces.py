@@ -60,3 +60,25 @@ def test_labels_of_the_file_decide_the_project(tmp_path: Path) -> None:
     text = "metadata: {name: team-development, labels: {task-resources.io/project: ml}}"
     scope = Snapshot(EMPTY, namespace_labels=load_namespaces(written(tmp_path, text))).scope("team-development")
     assert (scope.project, scope.domain) == ("ml", "development")
+
+
+LONG = "k" * 2_000_000
+HOSTILE = {
+    "kind": f"kind: {LONG}\nmetadata: {{name: a}}",
+    "twice": f"metadata: {{name: &a {LONG}}}\n---\nmetadata: {{name: {LONG}}}",
+    "labels": f'metadata: {{name: "\\e]0;owned\\a{LONG}", labels: [1]}}',
+    "anchor": f"*{LONG}",
+    "date": "a: 2001-99-99",
+    "items": "kind: List\nitems: 5",
+    "nested": "[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_an_error_is_short_and_printable_whatever_the_file_says(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "namespaces.yaml"
+    file.write_text(text)
+    with pytest.raises(InvalidNamespaces) as caught:
+        load_namespaces(file)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) <= 600

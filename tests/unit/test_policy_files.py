@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from webhook.policy import PolicySet
-from webhook.policy_document import schema_text
+from webhook.policy_document import MOST_ERRORS, schema_text
 from webhook.projects import Scope
 from webhook.sources.policy_files import InvalidPolicies, load_policies
 
@@ -775,3 +775,71 @@ def test_text_that_is_no_utf_8_is_refused_with_its_line(tmp_path: Path) -> None:
     file.write_bytes(b"a: 1\nb: \xff\n")
     with pytest.raises(InvalidPolicies, match=r"policy\.yaml:2: is no UTF-8 text"):
         load_policies([file])
+
+
+# Files of somebody who means harm
+
+ESCAPE = "\\e]0;owned\\a"  # a terminal's title, as YAML writes it in double quotes
+LONG = "k" * 2_000_000
+HOSTILE = {
+    "key": f"{LONG}: 1\n",
+    "key-of-a-map": spec_of(f"container: {{max: {{? {LONG} : 1}}}}"),
+    "keys-within-each-other": f"? {LONG}\n: {{? {LONG} : {{a: 1, a: 2}}}}\n",
+    "number": spec_of(f"contact: {'1' * 2_000_000}"),
+    "contact": spec_of(f"contact: {LONG}"),
+    "resource": spec_of(f"scheduling: {{resources: [{{resource: '{LONG}*', alias: a}}]}}"),
+    "same-resource": spec_of(f"scheduling: {{resources: [{{resource: &a {LONG}}}, {{resource: *a}}]}}"),
+    "alias": spec_of(f"container: {{max: {{? &a {LONG} : 1, b: *a}}}}"),
+    "tag": f"a: !{LONG} 1\n",
+    "anchor": f"a: *{LONG}\n",
+    "kind": f"kind: {LONG}\n",
+    "escapes": spec_of(f'contact: "{ESCAPE}"\n"{ESCAPE}": 1'),
+    "escape-in-a-map": spec_of(f'container: {{max: {{"{ESCAPE}": 1}}}}'),
+    "line-ends": spec_of('container: {max: {"a\\nb\\u2028c": 1}}'),
+    "half-a-character": spec_of('contact: 5\n"\\udc80": 1'),
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_errors_are_short_and_printable_whatever_keys_and_values_there_are(tmp_path: Path, text: str) -> None:
+    for error in errors(tmp_path, text):
+        assert error.isprintable()
+        assert len(error) < 1100
+
+
+def test_what_is_cut_from_a_message_is_not_what_is_accepted(tmp_path: Path) -> None:
+    (error,) = errors(tmp_path, HOSTILE["key-of-a-map"])
+    assert f'"{"k" * 79}…" is no resource: use cpu, memory' in error
+    (error,) = errors(tmp_path, spec_of(f'contact: "{ESCAPE}"'))
+    assert '"?]0;owned?" is no contact: use one line of 1 to 200 characters' in error
+
+
+MANY = {
+    "documents": "--- a\n" * 200_000,
+    "keys": "{" + "1: 1, " * 90_000 + "}",
+    "fields": "{" + ", ".join(f"k{number}: 1" for number in range(40_000)) + "}",
+    "resources": spec_of("container: {max: {" + ", ".join(f"k{number}: 1" for number in range(40_000)) + "}}"),
+    "documents-with-errors": ("---\n" + spec_of("container: {max: {a: 1, b: 1}}")) * 2000,
+    "of-a-long-number": "- &a " + "1" * 100_000 + "\n" + "- *a\n" * 90_000,
+    "of-a-long-key": spec_of(f"quota: {{? &a {LONG} : 1}}\nscheduling: {{resources: [{'{resource: *a}, ' * 20_000}]}}"),
+}
+
+
+@pytest.mark.parametrize("text", MANY.values(), ids=MANY)
+def test_of_very_many_errors_a_thousand_are_named_and_the_rest_counted(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InvalidPolicies) as caught:
+        load(tmp_path, text)
+    *named, rest = caught.value.lines()
+    assert len(named) == MOST_ERRORS
+    assert rest == f"and at least {caught.value.more} more: mend these first"
+    assert sum(map(len, named)) < 1000 * 1100
+
+
+def test_a_file_of_very_many_documents_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidPolicies, match="has more than 100000 documents: split it"):
+        load(tmp_path, "--- {}\n" * 150_000)
+
+
+@pytest.mark.parametrize("opening", ["[", "{a: ", "- "], ids=["lists", "mappings", "block"])
+def test_what_is_nested_without_end_is_an_error(tmp_path: Path, opening: str) -> None:
+    assert errors(tmp_path, opening * 200_000)

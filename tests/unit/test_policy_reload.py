@@ -12,7 +12,8 @@ import sys
 import threading
 from base64 import b64decode
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ import pytest
 from tests.config_map import write_config_map
 from tests.unit.deciding import NAMESPACE, container, pod, review_body
 from tests.unit.serving import running, until
+from tests.unit.slow_path import slow_path
 from webhook.app import Checks, Reviews
 from webhook.logs import ReviewLog
 from webhook.metrics import Metrics
@@ -27,7 +29,14 @@ from webhook.projects import ProjectRule
 from webhook.rollout import Rollout
 from webhook.snapshot import Snapshot
 from webhook.sources.policy_files import InvalidPolicies, load_policies
-from webhook.sources.policy_process import ReadingFailed, main, policies_from, start_reading
+from webhook.sources.policy_process import (
+    LOWEST_PRIORITY,
+    OWN_PRIORITY,
+    ReadingFailed,
+    main,
+    policies_from,
+    start_reading,
+)
 from webhook.sources.policy_reload import PolicyReload, signature
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -48,13 +57,15 @@ BROKEN = policy(1).replace("cpu:", "CPU:")
 class Reloading:
     """Reviews whose policies are watched, in an event loop of their own."""
 
-    def __init__(self, *paths: Path) -> None:
+    def __init__(self, *paths: Path, **limits: float) -> None:
         seen = signature(paths)
         snapshot = Snapshot(load_policies(paths), ProjectRule(), LABELS, knows_all=False)
         self.reviews = Reviews(snapshot, Metrics(), ReviewLog(io.BytesIO(), "json", "info"))
         count = self.reviews.metrics.count_reload
-        use = Rollout(self.reviews, 0).use
-        self.reload = PolicyReload(paths, seen, snapshot.policies.hash, use, count, retry_seconds=0)
+        rollout = Rollout(self.reviews, 0)
+        self.reload = PolicyReload(
+            paths, seen, snapshot.policies.hash, rollout.use, count, rollout.expect, retry_seconds=0, **limits
+        )
 
     @property
     def maxima(self) -> dict[str, str]:
@@ -75,8 +86,8 @@ class Reloading:
 
 
 @contextmanager
-def reloading(*paths: Path) -> Iterator[Reloading]:
-    watched = Reloading(*paths)
+def reloading(*paths: Path, **limits: float) -> Iterator[Reloading]:
+    watched = Reloading(*paths, **limits)
     loop = asyncio.new_event_loop()
     task = loop.create_task(watched.reload.run())
 
@@ -243,7 +254,18 @@ def leave_a_dangling_link(folder: Path) -> None:
     (folder / "c.yaml").symlink_to("nowhere.yaml")
 
 
+def put_a_pipe(folder: Path) -> None:
+    (folder / "a.yaml").unlink()
+    os.mkfifo(folder / "a.yaml")
+
+
+def lead_links_in_a_circle(folder: Path) -> None:
+    (folder / "c.yaml").symlink_to("c.yaml")
+
+
 BAD = [
+    (put_a_pipe, "a.yaml: cannot be read: it is a pipe (FIFO); accepted: a regular file, or a link to one"),
+    (lead_links_in_a_circle, "c.yaml: cannot be read: its links lead in a circle; accepted: a regular file"),
     (empty_the_folder, "no policy files in this folder: use .yaml, .yml, .json"),
     (remove_the_folder, "cannot be read: No such file or directory"),
     (break_the_yaml, "a.yaml:2: is no YAML: while parsing a flow"),
@@ -271,7 +293,8 @@ def test_a_bad_change_leaves_the_last_good_set_and_says_why_until_it_is_mended(
         assert refused in note
         assert watched.counted == (0, 1)
         folder.mkdir(exist_ok=True)
-        (folder / "c.yaml").unlink(missing_ok=True)
+        for file in folder.iterdir():
+            file.unlink()
         (folder / "a.yaml").write_text(policy(2))
         until(lambda: watched.maxima == {"a": "2"})
         until(lambda: watched.reload.note() is None)
@@ -323,6 +346,13 @@ def _command(pid: int) -> bytes:
         return b""
 
 
+def signal_readers(number: signal.Signals) -> None:
+    """To those of this process."""
+    for reader in readers(os.getpid()):
+        with suppress(ProcessLookupError):
+            os.kill(reader, number)
+
+
 def reader_of(pid: int) -> int:
     """The process that reads policies for it, as soon as there is one."""
     until(lambda: bool(readers(pid)))
@@ -348,11 +378,16 @@ def test_a_reader_that_is_killed_is_a_failure_and_another_one_is_tried(tmp_path:
     (tmp_path / "a.yaml").write_text(policy(1))
     with reloading(tmp_path) as watched:
         (tmp_path / "a.yaml").write_text(policy(2))
-        os.kill(reader_of(os.getpid()), signal.SIGKILL)
-        until(lambda: "the process that reads policies was ended by signal 9" in str(watched.reload.note()))
+
+        def is_refused() -> bool:
+            signal_readers(signal.SIGKILL)
+            return "the process that reads policies was ended by signal 9" in str(watched.reload.note())
+
+        until(is_refused)
         assert watched.maxima == {"a": "1"}
         until(lambda: watched.maxima == {"a": "2"})
-        assert watched.counted == (1, 1)
+        until(lambda: watched.reload.note() is None)
+        assert watched.counted[1] > 0
 
 
 def test_a_running_server_decides_by_the_changed_policy_and_shows_a_bad_one(tmp_path: Path) -> None:
@@ -383,6 +418,125 @@ def test_a_server_that_is_stopped_while_policies_are_read_does_not_wait_for_them
         os.kill(reader, signal.SIGSTOP)
         assert server.stop() == 0
         assert not Path(f"/proc/{reader}").exists()
+
+
+# What does not come back, or not in time
+
+
+def test_while_a_file_system_does_not_answer_the_last_good_set_stays_and_no_more_than_one_thread_waits(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "a.yaml").write_text(policy(1))
+    path = slow_path(tmp_path)
+    with reloading(path, answer_seconds=0.1) as watched:
+        before = set(threading.enumerate())
+        path.answers.clear()
+        until(lambda: f"{tmp_path}: no answer within 0.1 s" in str(watched.reload.note()))
+        assert (watched.maxima, watched.counted, watched.reviews.awaits_policies) == ({"a": "1"}, (0, 1), False)
+        (tmp_path / "a.yaml").write_text(policy(2))
+        waited = watched.reload.note()
+        until(lambda: set(threading.enumerate()) <= before)
+        assert watched.reload.note() == waited
+        path.answers.set()
+        until(lambda: watched.maxima == {"a": "2"})
+        until(lambda: watched.reload.note() is None)
+        assert watched.counted == (1, 1)
+
+
+def test_files_that_come_back_unchanged_are_good_again(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(policy(1))
+    path = slow_path(tmp_path)
+    with reloading(path, answer_seconds=0.1) as watched:
+        path.answers.clear()
+        until(lambda: watched.reload.note() is not None)
+        path.answers.set()
+        until(lambda: watched.reload.note() is None)
+        assert watched.counted == (1, 1)
+
+
+def test_a_change_that_takes_too_long_to_read_counts_as_failed_and_comes_into_force_when_it_can(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "a.yaml").write_text(policy(1))
+    with reloading(tmp_path, change_seconds=0.6) as watched:
+        (tmp_path / "a.yaml").write_text(policy(2))
+
+        def is_refused() -> bool:
+            signal_readers(signal.SIGSTOP)
+            return f"{tmp_path}: changed 0.6 s ago and not read yet, which goes on" in str(watched.reload.note())
+
+        until(is_refused)
+        assert (watched.maxima, watched.counted, watched.reviews.awaits_policies) == ({"a": "1"}, (0, 1), False)
+        signal_readers(signal.SIGCONT)
+        until(lambda: watched.maxima == {"a": "2"})
+        until(lambda: watched.reload.note() is None)
+        assert watched.counted == (1, 1)
+
+
+def test_files_that_never_stay_as_they_are_count_as_failed_until_they_do(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(policy(1))
+    numbers = count(2)
+    with reloading(tmp_path, change_seconds=0.5) as watched:
+
+        def is_refused() -> bool:
+            (tmp_path / "a.yaml").write_text(policy(next(numbers)))
+            return "not read yet" in str(watched.reload.note())
+
+        until(is_refused)
+        (tmp_path / "a.yaml").write_text(policy(9))
+        until(lambda: watched.maxima == {"a": "9"})
+        until(lambda: watched.reload.note() is None)
+
+
+def test_a_reader_that_gets_no_time_is_overtaken_by_a_second_one_and_both_end(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(policy(1))
+    with reloading(tmp_path) as watched:
+        (tmp_path / "a.yaml").write_text(policy(2))
+        os.kill(reader_of(os.getpid()), signal.SIGSTOP)
+        until(lambda: watched.maxima == {"a": "2"})
+        until(lambda: readers(os.getpid()) == [])
+        assert watched.counted == (1, 0)
+
+
+@pytest.mark.parametrize("priority", [LOWEST_PRIORITY, OWN_PRIORITY], ids=["first", "second"])
+def test_the_first_reader_gives_way_to_reviews_and_the_second_one_does_not(tmp_path: Path, priority: int) -> None:
+    (tmp_path / "a.yaml").write_text(policy(1))
+    process = start_reading([tmp_path], priority)
+    expected = max(priority, os.getpriority(os.PRIO_PROCESS, 0))
+    assert os.getpriority(os.PRIO_PROCESS, process.pid) == expected
+    assert len(policies_from(process).documents) == 1
+
+
+def test_a_reader_that_hangs_is_let_go_when_the_files_change(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(policy(1))
+    with reloading(tmp_path) as watched:
+        (tmp_path / "a.yaml").write_text(policy(2))
+        first = reader_of(os.getpid())
+        os.kill(first, signal.SIGSTOP)
+        (tmp_path / "a.yaml").write_text(policy(3))
+        until(lambda: watched.maxima == {"a": "3"})
+        assert first not in readers(os.getpid())
+        assert watched.counted == (1, 0)
+
+
+def test_from_the_moment_a_change_is_seen_until_it_is_read_or_refused_refusals_wait_for_it(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(policy(1))
+    with reloading(tmp_path) as watched:
+        for text, counted in ((policy(2), (1, 0)), (BROKEN, (1, 1))):
+            (tmp_path / "a.yaml").write_text(text)
+            until(lambda: watched.reviews.awaits_policies)
+            until(lambda counted=counted: watched.counted == counted)  # type: ignore[misc]  # mypy knows no defaults
+            assert not watched.reviews.awaits_policies
+
+
+def test_a_change_that_is_taken_back_is_awaited_no_more(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(policy(1))
+    with reloading(tmp_path) as watched:
+        (tmp_path / "b.yaml").write_text(BROKEN)
+        until(lambda: watched.reviews.awaits_policies)
+        (tmp_path / "b.yaml").unlink()
+        until(lambda: not watched.reviews.awaits_policies)
+        assert watched.maxima == {"a": "1"}
 
 
 # The signature

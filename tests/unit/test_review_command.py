@@ -258,7 +258,7 @@ def test_a_file_that_cannot_be_read_is_named(files: Files) -> None:
     assert result.exit_code == 2
     assert result.stderr.splitlines() == [
         "Error: nowhere.yaml: No such file or directory",
-        f"Error: {files.folder}: Is a directory",
+        f"Error: {files.folder}: it is a folder; accepted: a regular file, or a link to one",
     ]
     assert len(json.loads(result.stdout)["reviews"]) == 1
 
@@ -753,3 +753,27 @@ def test_the_example_manifests_come_out_whole(files: Files) -> None:
     assert [d["metadata"] for d in after] == [d["metadata"] for d in before]
     assert result.exit_code == 1, "the job is denied"
     assert after[1] == before[1]
+
+
+LONG = "k" * 2_000_000
+HOSTILE = {
+    "kind": f"kind: {LONG}\nspec: 1",
+    "name": f'kind: Pod\nmetadata: {{name: "\\e]0;owned\\a{LONG}"}}\nspec: 1',
+    "field": f'kind: Pod\nspec: {{containers: [{{name: a, resources: {{limits: {{"\\e{LONG}": [1]}}}}}}]}}',
+    "anchor": f"*{LONG}",
+    "text": f'"\\e{LONG}"',
+    "nested": "[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_an_error_is_short_and_printable_whatever_a_manifest_says(files: Files, text: str) -> None:
+    result = files.run(files.write(text))
+    assert result.stderr.removesuffix("\n").isprintable()
+    assert len(result.stderr) < 1100
+
+
+def test_of_very_many_errors_a_thousand_are_named_and_the_rest_counted(files: Files) -> None:
+    result = files.run(files.write("--- 5\n" * 3000))
+    *named, rest = result.stderr.splitlines()
+    assert (result.exit_code, len(named), rest) == (2, 1000, "and 2000 more errors")

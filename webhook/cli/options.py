@@ -100,13 +100,16 @@ def namespace_labels_option(command: F) -> F:
     )(command)
 
 
-def policies_or_exit(paths: Sequence[Path], *, code: int = 2) -> PolicySet:
-    """The policy set; where it cannot be used, all its errors go to stderr and the program ends with `code`."""
+def policies_or_exit(paths: Sequence[Path], *, code: int = 2, may_be_pipes: bool = True) -> PolicySet:
+    """The policy set; where it cannot be used, its errors go to stderr and the program ends with `code`.
+
+    `may_be_pipes`: whether what the shell opened, as `<(command)`, is read: not by what reads its policies again.
+    """
     try:
-        return load_policies(paths)
+        return load_policies(paths, may_be_pipes=may_be_pipes)
     except InvalidPolicies as error:
-        for problem in error.errors:
-            click.echo(problem, err=True)
+        for line in error.lines():
+            click.echo(line, err=True)
         raise click.exceptions.Exit(code) from error
 
 

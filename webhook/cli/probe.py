@@ -20,6 +20,7 @@ import jsonpatch
 from cryptography import x509
 
 from webhook.admission import API_VERSION
+from webhook.regular_files import read_file_bytes
 from webhook.tls import InvalidTlsFile, load_trust
 
 Json = dict[str, Any]
@@ -124,12 +125,15 @@ def _trust(ca: Path | None, certificate: Path | None, key: Path | None) -> ssl.S
         trust = ssl.create_default_context() if ca is None else load_trust(ca, None).context
         trust.check_hostname = True
         trust.hostname_checks_common_name = False  # as Go
-        if certificate is not None:
+        if certificate is not None and key is not None:
+            for file in (certificate, key):
+                read_file_bytes(file)  # OpenSSL would wait for a pipe
             trust.load_cert_chain(certificate, key)
     except InvalidTlsFile as error:
         raise click.ClickException(f"--ca: {error}") from error
     except (ssl.SSLError, OSError) as error:
-        raise click.ClickException(f"--client-cert, --client-key: {error.strerror or error}") from error
+        where = f"{error.filename}: " if error.filename else ""
+        raise click.ClickException(f"--client-cert, --client-key: {where}{error.strerror or error}") from error
     return trust
 
 

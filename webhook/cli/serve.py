@@ -24,6 +24,7 @@ from webhook.sources.cluster import UnreachableCluster, connect, has_service_acc
 from webhook.sources.namespace_api import NamespaceApi
 from webhook.sources.namespace_watch import ClusterNamespaces
 from webhook.sources.namespaces import InvalidNamespaces, load_namespaces
+from webhook.sources.policy_process import SWITCH_SECONDS
 from webhook.sources.policy_reload import PolicyReload, signature
 from webhook.tls import InvalidTlsFile, MinimumVersion, TlsFiles
 
@@ -90,7 +91,7 @@ GARBAGE_THRESHOLD = 50_000
     "--policy-rollout-seconds",
     type=click.FloatRange(0, 3600),
     default=0.0,
-    help="When a changed policy is in force: how far apart replicas may see it.",
+    help="How far apart replicas may see a changed policy, which decides that much and 10 s later; with 0 at once.",
 )
 @click.option("--metrics-by-project", is_flag=True, help="Label changes, capacity and denials with the project, too.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
@@ -143,7 +144,7 @@ def serve(
     # No name for the snapshot: this function ends with the server, and would keep it after a reload.
     reviews = Reviews(
         Snapshot(
-            policies_or_exit(policy_paths, code=1),
+            policies_or_exit(policy_paths, code=1, may_be_pipes=False),
             project_rule(namespace_template, domains),
             namespace_labels,
             knows_all=api is None,
@@ -165,7 +166,7 @@ def serve(
     metrics.set_policy(reviews.snapshot.policies, time.time())
     load = Load(max_in_flight)
     rollout = Rollout(reviews, policy_rollout_seconds)
-    reload = PolicyReload(policy_paths, files, policy_hash, rollout.use, metrics.count_reload)
+    reload = PolicyReload(policy_paths, files, policy_hash, rollout.use, metrics.count_reload, rollout.expect)
     review_socket = _listening("--port", host, port)
     management_socket = _listening("--management-port", management_host or host, management_port)
     cluster_namespaces = _follow(api, namespace_labels, reviews) if api is not None else None
@@ -188,6 +189,7 @@ def serve(
     gc.collect()
     gc.freeze()
     gc.set_threshold(GARBAGE_THRESHOLD)
+    sys.setswitchinterval(SWITCH_SECONDS)
     run(served, drain_seconds=0 if dev else drain_seconds)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from webhook.regular_files import read_file_bytes
+
 if TYPE_CHECKING:  # who speaks to no cluster is spared its import
     from kubernetes import client
 
@@ -73,7 +75,7 @@ def _reading(token: Path) -> Callable[["client.Configuration"], None]:
     """
 
     def read(configuration: "client.Configuration") -> None:
-        text = token.read_bytes().strip()
+        text = read_file_bytes(token).strip()
         if not _TOKEN.fullmatch(text):
             raise OSError(f"{token} holds no token")
         bearer = f"Bearer {text.decode()}"

@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Event, Thread
 
 from webhook.metrics import NamespaceCounts
+from webhook.printable import shown
 from webhook.snapshot import LONGEST_NAMESPACE
 from webhook.sources.namespace_api import FailedRequest, Labels, NamespaceApi, News
-from webhook.wording import shown
 
 logger = logging.getLogger(__name__)
 

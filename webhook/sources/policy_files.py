@@ -3,6 +3,7 @@
 What a policy may say is left to `policy_document` and `policy_checks`; this is about files and YAML.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import yaml
 
 from webhook.policy import PolicySet
 from webhook.policy_checks import read_policies
-from webhook.policy_document import Bare, Document, InvalidPolicies, PolicyError, path_text
+from webhook.policy_document import MOST_ERRORS, Bare, Document, InvalidPolicies, PolicyError, path_text
+from webhook.regular_files import FileTooLarge, read_file_bytes
 
 __all__ = ["InvalidPolicies", "PolicyError", "load_policies", "parse_policies"]
 
@@ -21,6 +23,9 @@ LARGEST_FILE_BYTES = 64 * 2**20
 # Of one document, with what its anchors repeat; a policy has some fifty.
 MOST_NODES = 100_000
 DEEPEST = 32
+MOST_DOCUMENTS = 100_000
+# Of what YAML takes for a number or the like.
+LONGEST_BARE = 1000
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C where libyaml is there, ten times faster
 
@@ -36,27 +41,27 @@ _NULL = "tag:yaml.org,2002:null"
 _MERGE = "tag:yaml.org,2002:merge"
 
 
-def load_policies(paths: Sequence[Path]) -> PolicySet:
+def load_policies(paths: Sequence[Path], *, may_be_pipes: bool = False) -> PolicySet:
     """The policies of files and of folders' *.yaml, *.yml and *.json; hidden entries are skipped, links followed.
 
-    Raises InvalidPolicies with every error of every document.
+    `may_be_pipes`: as of `read_file_bytes`. Raises InvalidPolicies with the errors of every document.
     """
-    read: dict[Path, int] = {}  # how many documents or errors each file gave: one named twice is read once
+    read: dict[str, int] = {}  # how many documents or errors each file gave: one named twice is read once
     documents: list[Document] = []
     errors: list[PolicyError] = []
     for path in paths:
         try:
             files = policy_files(path)
-            for file in files:
-                place = file.resolve()
-                if place not in read:
-                    read[place] = read_file(file, documents, errors)
         except OSError as error:
-            errors.append(PolicyError(str(error.filename or path), 0, "", f"cannot be read: {error.strerror}"))
+            errors.append(_unreadable(path, error))
             continue
+        places = [os.path.realpath(file) for file in files]
+        for file, place in zip(files, places, strict=True):
+            if place not in read:
+                read[place] = read_file(file, documents, errors, may_be_pipe=may_be_pipes)
         if not files:
             errors.append(PolicyError(str(path), 0, "", f"no policy files in this folder: use {', '.join(SUFFIXES)}"))
-        elif not any(read[file.resolve()] for file in files):
+        elif not any(read[place] for place in places):
             errors.append(PolicyError(str(path), 0, "", "no policy in it"))
     return PolicySet(read_policies(documents, errors))
 
@@ -77,13 +82,18 @@ def policy_files(path: Path) -> list[Path]:
     return [path / name for name in names if not (path / name).is_dir()]
 
 
-def read_file(file: Path, documents: list[Document], errors: list[PolicyError]) -> int:
-    """Adds the file's documents and errors; returns how many."""
+def read_file(file: Path, documents: list[Document], errors: list[PolicyError], *, may_be_pipe: bool = False) -> int:
+    """Adds the file's documents and errors; returns how many. Nothing is read after more errors than are printed."""
+    if len(errors) > MOST_ERRORS:
+        return 1
     before = len(documents) + len(errors)
-    with file.open("rb") as stream:
-        content = stream.read(LARGEST_FILE_BYTES + 1)
-    if len(content) > LARGEST_FILE_BYTES:
+    try:
+        content = read_file_bytes(file, largest=LARGEST_FILE_BYTES, may_be_pipe=may_be_pipe)
+    except FileTooLarge:
         errors.append(PolicyError(str(file), 0, "", "is larger than 64 MiB: split it"))
+        return 1
+    except OSError as error:
+        errors.append(_unreadable(file, error))
         return 1
     try:
         text = content.decode("utf-8-sig")
@@ -95,9 +105,17 @@ def read_file(file: Path, documents: list[Document], errors: list[PolicyError]) 
     return len(documents) + len(errors) - before
 
 
+def _unreadable(file: Path, error: OSError) -> PolicyError:
+    return PolicyError(str(error.filename or file), 0, "", f"cannot be read: {error.strerror}")
+
+
 def _read_text(file: str, text: str, documents: list[Document], errors: list[PolicyError]) -> None:
     try:
-        for node in yaml.compose_all(text, Loader=_LOADER):
+        for number, node in enumerate(yaml.compose_all(text, Loader=_LOADER), 1):
+            if number > MOST_DOCUMENTS:
+                errors.append(PolicyError(file, 0, "", f"has more than {MOST_DOCUMENTS} documents: split it"))
+            if number > MOST_DOCUMENTS or len(errors) > MOST_ERRORS:
+                return
             if node.tag != _NULL:
                 _read_node(file, node, documents, errors)
     except yaml.YAMLError as error:
@@ -208,4 +226,6 @@ class _Reading:
         kind = _KINDS.get(node.tag)
         if kind is None:
             self.refuse(node.start_mark.line + 1, path, f"the tag {node.tag[:80]} is not accepted: leave it out")
-        return Bare(node.value, kind or "not text")
+        elif len(node.value) > LONGEST_BARE:
+            self.refuse(node.start_mark.line + 1, path, f"is {kind} in YAML of more than {LONGEST_BARE} characters")
+        return Bare(node.value[:LONGEST_BARE], kind or "not text")

@@ -11,6 +11,7 @@ from webhook.manifests import Reviewable, reviewable
 from webhook.policy_document import Bare, Document, InvalidPolicies, PolicyError
 from webhook.policy_test_document import AskedFields, Case, ContainerFields, Expected, ShortPod, read_tests
 from webhook.projects import labels_saying
+from webhook.regular_files import read_file_bytes
 from webhook.sources.policy_files import policy_files, read_file
 
 
@@ -38,10 +39,12 @@ def load_policy_tests(paths: Sequence[Path]) -> list[PolicyTest]:
         documents: list[Document] = []
         before = len(errors)
         try:
-            for file in policy_files(path):
-                read_file(file, documents, errors)
+            files = policy_files(path)
         except OSError as error:
             errors.append(PolicyError(str(error.filename or path), 0, "", f"cannot be read: {error.strerror}"))
+            continue
+        for file in files:
+            read_file(file, documents, errors, may_be_pipe=True)
         if not documents and len(errors) == before:
             errors.append(PolicyError(str(path), 0, "", "no tests in it"))
         tests += [test for document in documents for test in _tests(document, errors)]
@@ -81,7 +84,7 @@ def _pod_of_file(file: Path, namespace: str | None) -> Reviewable:
     """The one pod, or template of pods, in a file; a Service beside it does not matter. Raises UnusableInput."""
     refused: list[UnusableInput] = []
     try:
-        content = file.read_bytes()
+        content = read_file_bytes(file)
     except OSError as error:
         raise UnusableInput(f"{file}: cannot be read: {error.strerror}") from error
     objects = [

@@ -19,12 +19,12 @@ def check(paths: tuple[Path, ...], namespace_template: str, domains: tuple[str, 
     """
     rule = project_rule(namespace_template, domains)
     try:
-        policies = load_policies(paths)
+        policies = load_policies(paths, may_be_pipes=True)
     except InvalidPolicies as error:
-        for problem in error.errors:
-            click.echo(problem)
+        for line in error.lines():
+            click.echo(line)
         files = len({problem.file for problem in error.errors})
-        click.echo(f"\n{counted(len(error.errors), 'error')} in {counted(files, 'file')}")
+        click.echo(f"\n{counted(len(error.errors) + error.more, 'error')} in {counted(files, 'file')}")
         raise click.exceptions.Exit(1) from error
     found = oddities(policies, rule)
     for oddity in found:

@@ -62,8 +62,8 @@ def test(
             raise click.UsageError(f"no test has {part!r} in its name")
         results = _run(tests, rule, lambda test: policy_paths if is_given else test.policies or policy_paths)
     except InvalidPolicies as error:
-        for problem in error.errors:
-            click.echo(problem, err=True)
+        for line in error.lines():
+            click.echo(line, err=True)
         raise click.exceptions.Exit(2) from error
     if output == "junit":
         click.echo(junit_xml(_suites(results)))
@@ -82,7 +82,7 @@ def _run(
     @cache
     def load(paths: tuple[Path, ...]) -> PolicySet | None:
         try:
-            return load_policies(paths)
+            return load_policies(paths, may_be_pipes=True)
         except InvalidPolicies as error:
             errors.extend(error.errors)
             return None

@@ -115,6 +115,7 @@ def review(
     with source as inputs, progress_bar(writes_results=output != "text" or not summary) as bar:
         results = reviewer.reviews(inputs, bar)
         print_results(results, output, totals=totals if summary else None, color=color)
+    errors.end()
     if totals.ended:
         click.echo(f"Left out because they have ended: {totals.ended} (--ended reviews them, too).", err=True)
     raise click.exceptions.Exit(2 if errors.count else exit_status(totals, fail_on))

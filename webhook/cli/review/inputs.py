@@ -10,20 +10,28 @@ from typing import TYPE_CHECKING
 import click
 
 from webhook.manifests import labels_of_namespaces
+from webhook.policy_document import MOST_ERRORS
+from webhook.regular_files import read_file_bytes
 
 if TYPE_CHECKING:
     from webhook.sources.cluster_lists import Page
 
 
 class Errors:
-    """Says on stderr what cannot be reviewed, and counts it."""
+    """Says on stderr what cannot be reviewed, a thousand times at most, and counts it."""
 
     def __init__(self) -> None:
         self.count = 0
 
     def add(self, error: Exception | str) -> None:
-        click.echo(f"Error: {error}", err=True)
         self.count += 1
+        if self.count <= MOST_ERRORS:
+            click.echo(f"Error: {error}", err=True)
+
+    def end(self) -> None:
+        """Says how many more there were."""
+        if self.count > MOST_ERRORS:
+            click.echo(f"and {self.count - MOST_ERRORS} more errors", err=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +63,7 @@ def _read(name: str, errors: Errors) -> Input | None:
     if name == "-":
         return Input("standard input", sys.stdin.buffer.read())
     try:
-        return Input(name, Path(name).read_bytes())
+        return Input(name, read_file_bytes(Path(name), may_be_pipe=True))
     except OSError as error:
         errors.add(f"{name}: {error.strerror}")
         return None
