@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.unit.deciding import Json, container, pod, policy_set, review_body
 from tests.unit.promlint import lint
 from webhook.app import Reviews
+from webhook.connections import Connections
 from webhook.logs import ReviewLog
 from webhook.metrics import MOST_RESOURCES, Metrics, NamespaceCounts, ReloadResult
 from webhook.snapshot import Snapshot
@@ -34,6 +35,7 @@ def used() -> Reviews:
     reviews.metrics.set_policy("1b5a0c6f0e6d", 1_764_038_400.0)
     reviews.metrics.set_certificate("serving", 1_764_038_400.0)
     reviews.metrics.namespaces = NamespaceCounts(failures=Counter(expired=1), look_ups=Counter(found=1))
+    reviews.metrics.connections = [Connections("reviews", 10)]
     reviews.metrics.invalid_results += 1
     reviews.answer("mutate", review_body(pod(container(limits={"cpu": "8", "example.com/gpu": "2"}))))
     reviews.answer("mutate", review_body(pod(container(limits={"cpu": "1"}, requests={"cpu": "1m"}))))
