@@ -199,9 +199,22 @@ ROWS: Mapping[str, Sequence[Panel]] = {
         ),
         Panel(
             "Reviews in flight",
-            "How many reviews is each replica receiving or deciding? At --max-in-flight it answers 503.",
+            "How many reviews wait for a namespace in each replica? At --max-in-flight it answers 503.",
             "short",
             {"{{pod}}": "max by (pod) (task_resources_in_flight_reviews{@})"},
+        ),
+        Panel(
+            "Connections",
+            "What do connections do? An API server's are idle; many that are silent or receiving are somebody else's.",
+            "short",
+            {"{{port}} {{state}}": "sum by (port, state) (task_resources_connections{@})"},
+            stacked=True,
+        ),
+        Panel(
+            "Connections that gave way",
+            "Are there more connections than a replica may have, so that the slowest are ended? Usually none.",
+            "short",
+            _rate("task_resources_ended_connections_total{@}", "state"),
         ),
         Panel(
             "Answers without a decision",

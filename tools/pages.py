@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 
 from webhook import policy_document
 from webhook.cli.main import COMMANDS, main
+from webhook.connections import Connections
 from webhook.metrics import MOST_PROJECTS, MOST_RESOURCES, Metrics, NamespaceCounts
 
 ROOT = Path(__file__).parents[1]
@@ -207,6 +208,7 @@ def metrics_page() -> str:
     ]
     metrics = Metrics()
     metrics.namespaces = NamespaceCounts()
+    metrics.connections = [Connections("reviews", 1)]
     for family in metrics.collect():
         name = f"{family.name}_total" if family.type == "counter" else family.name
         labels = ", ".join(getattr(family, "_labelnames", ()))

@@ -9,8 +9,9 @@ import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import partial
 from typing import Literal
 
 import msgspec
@@ -23,7 +24,7 @@ from starlette.types import Receive, Scope, Send
 from webhook.admission import InvalidReview, decode, encode
 from webhook.decision import Decision, Endpoint
 from webhook.effective_report import EffectiveReport
-from webhook.logs import ReviewLog
+from webhook.logs import ReviewLog, Sparing, and_more
 from webhook.metrics import Metrics
 from webhook.printable import shown
 from webhook.resources import InvalidPod
@@ -34,8 +35,6 @@ logger = logging.getLogger(__name__)
 
 # A pod of 2.9 MB of "<" makes a review of 17 MB, and an update carries two pods (contract C-06).
 LARGEST_BODY_BYTES = 32 * 2**20
-# All bodies that are being received together: what a flood of large ones may take of memory.
-LARGEST_BODIES_BYTES = 4 * LARGEST_BODY_BYTES
 
 # What is kept of the API server's time for the way back; its own default is used where it names none.
 DEADLINE_MARGIN_SECONDS = 0.2
@@ -74,16 +73,23 @@ class Answer(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class Load:
-    """Whether reviews are taken, and how much is being done: what a full or leaving server refuses by (H4, H5)."""
+    """Whether reviews are taken, and how many wait: what a full or leaving server refuses by (H4, H5).
+
+    A review is in flight from when its body is whole, until its answer is known. One that can be decided at once is
+    so before anything else happens in the process: those that are in flight together wait for a namespace.
+    """
 
     most_in_flight: int
     state: State = "starting"
     in_flight: int = 0
-    body_bytes: int = 0
+
+    @property
+    def takes_reviews(self) -> bool:
+        return self.state == "serving" or self.state == "draining"
 
     def why_refused(self) -> str | None:
-        """Why no further review is taken now; None where it is."""
-        if self.state == "starting" or self.state == "stopped":
+        """Why no further review is taken now that may have to wait; None where it is."""
+        if not self.takes_reviews:
             return f"the webhook is {'starting' if self.state == 'starting' else 'stopping'}"
         if self.in_flight >= self.most_in_flight:
             return f"{self.in_flight} reviews are in flight already, the most that --max-in-flight allows"
@@ -116,9 +122,12 @@ class Reviews:
     also_accepted: tuple[Snapshot, ...] = ()
     # A changed policy set has been seen and is still being read: who has read it may have let a pod have more.
     awaits_policies: bool = False
+    _sparing: Sparing = field(default_factory=Sparing)
 
     def answer(self, endpoint: Endpoint, body: bytes) -> Answer:
         """The answer to a whole body. Raises UnknownNamespace, and nothing else: then look it up and ask again (P7)."""
+        if len(body) > LARGEST_BODY_BYTES:
+            return self.refused(413, f"the body is larger than {LARGEST_BODY_BYTES} bytes")
         started = time.perf_counter()
         uid = ""
         try:
@@ -164,10 +173,12 @@ class Reviews:
             snapshot.forget(namespace)
 
     def refused(self, status: int, text: str, uid: str = "") -> Answer:
-        """The answer to a request that nothing is decided about, counted and logged."""
+        """The answer to a request that nothing is decided about, counted and, of many, some of them logged."""
         text = shown(text, LONGEST_REFUSAL)
         self.metrics.count_refused(status)
-        logger.info("answered %d: %s", status, text, extra={"uid": uid})
+        left_out = self._sparing.left_out(status)
+        if left_out is not None:
+            logger.info("answered %d: %s%s", status, text, and_more(left_out), extra={"uid": uid})
         return Answer(status, text.encode() + b"\n")
 
 
@@ -187,40 +198,25 @@ def review_app(reviews: Reviews, load: Load) -> FastAPI:
     return app
 
 
-class _BodyTooLarge(Exception):
-    pass
-
-
 class _Disconnected(Exception):
     pass
 
 
-class _TooMuchToReceive(Exception):
-    pass
-
-
 class _ReviewRoute:
-    """An ASGI app: one review a request."""
+    """An ASGI app: one review a request, whose body was received, within bounds, before the app is asked (`server`)."""
 
     def __init__(self, answer: Callable[[bytes], Answer], reviews: Reviews, load: Load) -> None:
         self._answer, self._reviews, self._load = answer, reviews, load
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        load = self._load
-        refusal = load.why_refused()
-        if refusal is not None:
-            await self._send(send, self._reviews.refused(503, refusal))
-            return
-        load.in_flight += 1
-        try:
-            answer = await self._review(scope, receive)
-        except _Disconnected:
-            return
-        finally:
-            load.in_flight -= 1
-        await self._send(send, answer)
+        with suppress(_Disconnected):
+            await self._send(send, self._why_refused(scope) or await self._review(scope, receive))
 
-    async def _review(self, scope: Scope, receive: Receive) -> Answer:
+    def _why_refused(self, scope: Scope) -> Answer | None:
+        """The answer that needs no body."""
+        refusal = self._load.why_refused()
+        if refusal is not None:
+            return self._reviews.refused(503, refusal)
         if scope["method"] != "POST":
             return self._reviews.refused(405, f"{scope['method']} is not accepted: send an AdmissionReview by POST")
         content_type = dict(scope["headers"]).get(b"content-type", b"")
@@ -228,21 +224,18 @@ class _ReviewRoute:
             return self._reviews.refused(
                 415, f"content type {content_type.decode('latin-1')[:80]!r}; accepted: application/json"
             )
-        seconds = seconds_to_answer(scope["query_string"])
-        ends_at = scope.get(ENDS_AT) or asyncio.get_running_loop().time() + seconds
-        try:
-            async with asyncio.timeout_at(ends_at):
-                body = await self._body(receive)
-        except TimeoutError:
-            return self._reviews.refused(503, f"the body did not arrive within {seconds:.1f} s")
-        except _BodyTooLarge:
-            return self._reviews.refused(413, f"the body is larger than {LARGEST_BODY_BYTES} bytes")
-        except _TooMuchToReceive:
-            return self._reviews.refused(503, "too many large bodies are being received")
+        return None
+
+    async def _review(self, scope: Scope, receive: Receive) -> Answer:
+        ends_at = scope.get(ENDS_AT) or asyncio.get_running_loop().time() + seconds_to_answer(scope["query_string"])
+        body = await self._body(receive)
+        self._load.in_flight += 1
         try:
             return self._answer(body)
         except UnknownNamespace as unknown:
             return await self._answer_after_look_up(unknown.namespace, body, ends_at)
+        finally:
+            self._load.in_flight -= 1
 
     async def _answer_after_look_up(self, namespace: str, body: bytes, ends_at: float) -> Answer:
         try:
@@ -257,31 +250,15 @@ class _ReviewRoute:
         return self._reviews.refused(503, unknown_because)
 
     async def _body(self, receive: Receive) -> bytes:
-        """The whole body. One that is too large is read to its end, so that its sender sees the answer."""
-        chunks: list[bytes] = []
-        size = 0
-        load = self._load
-        try:
-            while True:
-                message = await receive()
-                if message["type"] != "http.request":
-                    raise _Disconnected
-                chunk = message.get("body", b"")
-                size += len(chunk)
-                load.body_bytes += len(chunk)
-                if load.body_bytes > LARGEST_BODIES_BYTES:
-                    raise _TooMuchToReceive
-                if size <= LARGEST_BODY_BYTES:
-                    chunks.append(chunk)
-                elif chunks:
-                    chunks.clear()
-                if not message.get("more_body", False):
-                    break
-        finally:
-            load.body_bytes -= size
-        if size > LARGEST_BODY_BYTES:
-            raise _BodyTooLarge
-        return b"".join(chunks)
+        """The whole body; of one that is too large, which is read to its end, one byte more than is accepted."""
+        body = bytearray()
+        while True:
+            message = await receive()
+            if message["type"] != "http.request":
+                raise _Disconnected
+            body += message.get("body", b"")[: LARGEST_BODY_BYTES + 1 - len(body)]
+            if not message.get("more_body", False):
+                return bytes(body)
 
     async def _send(self, send: Send, answer: Answer) -> None:
         headers = [(b"content-type", answer.content_type), (b"content-length", b"%d" % len(answer.body))]
@@ -293,13 +270,11 @@ class _ReviewRoute:
         await send({"type": "http.response.body", "body": answer.body})
 
 
-@lru_cache(maxsize=64)
 def is_json(content_type: bytes) -> bool:
     """Whether a content type is application/json, with or without parameters."""
-    return content_type.partition(b";")[0].strip().lower() == _JSON
+    return content_type == _JSON or content_type.partition(b";")[0].strip().lower() == _JSON
 
 
-@lru_cache(maxsize=64)
 def seconds_to_answer(query: bytes) -> float:
     """How long an answer may take by the API server's `?timeout=2s`, less a margin for the way back.
 

@@ -4,8 +4,10 @@ Reviews go past the logging module: its record of a call costs as much as decidi
 """
 
 import logging
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import BinaryIO, Literal
 
@@ -24,6 +26,8 @@ FLUSH_SECONDS = 0.02
 
 # Characters of a field, and of a whole message; the changes of a pod that a line for people has.
 LONGEST_FIELD, LONGEST_MESSAGE, MOST_CHANGES = 300, 16_384, 20
+# Of lines that anybody who reaches a port can cause.
+SPARED_LINES, SPARED_SECONDS = 10, 10.0
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -156,6 +160,7 @@ def configure_logging(stream: BinaryIO, log_format: LogFormat, level: LogLevel) 
     root.setLevel(LEVELS[level])
     # Its start and stop are told by our own lines.
     logging.getLogger("uvicorn").setLevel(max(logging.WARNING, LEVELS[level]))
+    logging.getLogger("uvicorn.error").filters[:] = [SparingFilter(Sparing())]
 
 
 class _StreamHandler(logging.Handler):
@@ -184,3 +189,53 @@ class _StreamHandler(logging.Handler):
         with suppress(OSError):
             self._stream.write(text + b"\n")
             self._stream.flush()
+
+
+class Sparing:
+    """Which lines of a kind are written, where anybody can cause any number of them: so many in so many seconds."""
+
+    def __init__(
+        self, lines: int = SPARED_LINES, seconds: float = SPARED_SECONDS, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._lines, self._seconds, self._now = lines, seconds, now
+        self._kinds: dict[Hashable, _Spared] = {}
+
+    def left_out(self, kind: Hashable) -> int | None:
+        """How many of a kind, of which there may be few, were left out before this one; None: leave it out, too."""
+        now = self._now()
+        spared = self._kinds.setdefault(kind, _Spared(now))
+        if now - spared.since >= self._seconds:
+            spared.since, spared.written = now, 0
+        if spared.written >= self._lines:
+            spared.left_out += 1
+            return None
+        spared.written += 1
+        left_out, spared.left_out = spared.left_out, 0
+        return left_out
+
+
+@dataclass(slots=True)
+class _Spared:
+    since: float
+    written: int = 0
+    left_out: int = 0
+
+
+def and_more(left_out: int) -> str:
+    """What a line ends with for those that were left out before it."""
+    return f" ({left_out} like it were not logged)" if left_out else ""
+
+
+class SparingFilter(logging.Filter):
+    """For what uvicorn says of requests that are none: a line each, of few kinds."""
+
+    def __init__(self, sparing: Sparing) -> None:
+        super().__init__()
+        self._sparing = sparing
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        left_out = self._sparing.left_out(record.msg)
+        if left_out:
+            record.msg = record.getMessage() + and_more(left_out)
+            record.args = ()
+        return left_out is not None

@@ -10,7 +10,7 @@ beyond a bound are counted as "other".
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, Literal, get_args
@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from webhook.connections import Connections
 from webhook.decision import Decision, Endpoint
 from webhook.policy import PolicySet
 from webhook.quantity import NANOS_PER_UNIT
@@ -129,6 +130,7 @@ class Metrics(Collector):
         self._certificate_is_refused = False
         self._failed_handshakes: Counter[HandshakeFailure] = Counter(dict.fromkeys(get_args(HandshakeFailure), 0))
         self.namespaces: NamespaceCounts | None = None  # where they do not come from a cluster
+        self.connections: Sequence[Connections] = ()
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -228,7 +230,19 @@ class Metrics(Collector):
         invalid = "Results that the API server would have refused: bugs, never sent."
         yield _counter("invalid_results", invalid, (), {(): self.invalid_results})
         yield _counter("panics", "Answers 500: bugs.", (), {(): self.panics})
-        yield _gauge("in_flight_reviews", "Reviews being received or decided now.", (), {(): self.in_flight})
+        yield _gauge("in_flight_reviews", "Reviews that are whole and wait for their answer.", (), {(): self.in_flight})
+        yield _gauge(
+            "connections",
+            "Connections by port, and by what they do: a handshake (arriving), nothing yet (silent), and so on.",
+            ("port", "state"),
+            {(each.port, state): count for each in self.connections for state, count in each.states().items()},
+        )
+        yield _counter(
+            "ended_connections",
+            "Connections that gave way to newer ones, as there were too many, by what they did.",
+            ("port", "state"),
+            {(each.port, state): count for each in self.connections for state, count in each.gave_way.items()},
+        )
         yield _gauge("policy_info", "1 for the policy set in force.", ("hash",), {(self._policy_hash,): 1})
         yield _counter(
             "policy_reloads",

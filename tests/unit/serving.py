@@ -50,14 +50,30 @@ class Server:
 
     def connect(self) -> ssl.SSLSocket:
         """A connection for what no client library would send."""
-        plain = socket.create_connection(("127.0.0.1", self.port), timeout=SECONDS)
-        return self.tls.wrap_socket(plain, server_hostname="localhost")
+        return self.tls.wrap_socket(self.connect_without_tls(), server_hostname="localhost")
+
+    def connect_without_tls(self, *, management: bool = False) -> socket.socket:
+        """A connection that has said nothing yet."""
+        port = self.management_port if management else self.port
+        return socket.create_connection(("127.0.0.1", port), timeout=SECONDS)
 
     def ready(self) -> httpx.Response:
         return httpx.get(f"http://127.0.0.1:{self.management_port}/readyz?verbose")
 
     def metrics(self) -> str:
         return httpx.get(f"http://127.0.0.1:{self.management_port}/metrics").text
+
+    def connections(self, port: str = "reviews") -> dict[str, int]:
+        """How many connections of a port do what."""
+        return self._by_state("connections", port)
+
+    def gave_way(self, port: str = "reviews") -> dict[str, int]:
+        """How many connections of a port gave way to others, by what they did."""
+        return self._by_state("ended_connections_total", port)
+
+    def _by_state(self, name: str, port: str) -> dict[str, int]:
+        found = re.findall(rf'task_resources_{name}{{port="{port}",state="(\w+)"}} (\d+)', self.metrics())
+        return {state: int(count) for state, count in found}
 
     def stop(self) -> int:
         """The exit code after SIGTERM."""
@@ -77,11 +93,15 @@ def arguments(folder: Path, *options: str) -> list[str]:
 
 
 @contextmanager
-def running(folder: Path, *options: str) -> Iterator[Server]:
-    """A server that is ready."""
+def running(folder: Path, *options: str, descriptors: tuple[int, int] | None = None) -> Iterator[Server]:
+    """A server that is ready; `descriptors` are the soft and the hard limit that it begins with."""
     log = folder / "server.log"  # a pipe would be full at some time, and the server wait for its reader
+    command = arguments(folder, *options)
+    if descriptors is not None:
+        soft, hard = descriptors
+        command = ["sh", "-c", f'ulimit -S -n {soft} && ulimit -H -n {hard} && exec "$@"', "sh", *command]
     with log.open("w") as stream:
-        process = subprocess.Popen(arguments(folder, *options), stderr=stream)
+        process = subprocess.Popen(command, stderr=stream)
     try:
         until(lambda: _ports(log) is not None or process.poll() is not None)
         ports = _ports(log)

@@ -14,6 +14,7 @@ from tests.unit.deciding import NAMESPACE, Json, container, pod, policy_set, rev
 from tests.unit.promlint import lint
 from webhook.admission import decode
 from webhook.app import Reviews
+from webhook.connections import Connections
 from webhook.logs import ReviewLog
 from webhook.metrics import MOST_PROJECTS, MOST_RESOURCES, Metrics, NamespaceCounts, ReloadResult
 from webhook.resource_names import LONGEST
@@ -38,6 +39,7 @@ def used() -> Reviews:
     reviews.metrics.set_policy(reviews.snapshot.policies, 1_764_038_400.0)
     reviews.metrics.set_certificate("serving", 1_764_038_400.0)
     reviews.metrics.namespaces = NamespaceCounts(failures=Counter(expired=1), look_ups=Counter(found=1))
+    reviews.metrics.connections = [Connections("reviews", 10)]
     reviews.metrics.invalid_results += 1
     reviews.answer("mutate", review_body(pod(container(limits={"cpu": "8", "example.com/gpu": "2"}))))
     reviews.answer("mutate", review_body(pod(container(limits={"cpu": "1"}, requests={"cpu": "1m"}))))

@@ -14,7 +14,8 @@ import pytest
 from tests.unit.deciding import container, pod, review_body
 from tests.unit.namespace_server import NamespaceServer, kubeconfig, namespace_server
 from tests.unit.serving import SECONDS, Server, arguments, http, read_answer, running, until
-from webhook.server import LARGEST_DIRECT_BYTES, listen
+from webhook.app import LARGEST_BODY_BYTES
+from webhook.server import listen
 
 TOO_MUCH = review_body(pod(container(limits={"cpu": "8"})))
 
@@ -38,7 +39,7 @@ def test_a_review_is_answered_over_tls_and_the_connection_is_kept(server: Server
 
 
 def ways(server: Server, body: bytes) -> tuple[httpx.Response, httpx.Response]:
-    """The answer within the connection, and the app's own: a body without a length goes there."""
+    """The answers to a body with a length, and to one without, which comes in chunks."""
     with server.client() as client:
         return client.post("/mutate", content=body), client.post("/mutate", content=iter([body]))
 
@@ -47,11 +48,18 @@ BODIES = [("changed", TOO_MUCH), ("no-json", b"{"), ("empty", b""), ("no-review"
 
 
 @pytest.mark.parametrize("body", [case[1] for case in BODIES], ids=[case[0] for case in BODIES])
-def test_both_ways_through_the_server_answer_the_same(server: Server, body: bytes) -> None:
-    direct, by_app = ways(server, body)
-    assert (direct.status_code, direct.content) == (by_app.status_code, by_app.content)
+def test_a_body_in_chunks_is_answered_as_one_whose_length_is_known(server: Server, body: bytes) -> None:
+    known, in_chunks = ways(server, body)
+    assert (known.status_code, known.content) == (in_chunks.status_code, in_chunks.content)
     names = ("content-type", "content-length")
-    assert [direct.headers[name] for name in names] == [by_app.headers[name] for name in names]
+    assert [known.headers[name] for name in names] == [in_chunks.headers[name] for name in names]
+
+
+def test_a_body_above_32_mib_is_read_to_its_end_and_answered_413(server: Server) -> None:
+    for body in (b" " * (LARGEST_BODY_BYTES + 1), iter([b" " * 2**20] * 33)):
+        with server.client() as client:
+            answer = client.post("/mutate", content=body, timeout=SECONDS)
+        assert (answer.status_code, answer.text) == (413, f"the body is larger than {LARGEST_BODY_BYTES} bytes\n")
 
 
 def test_a_review_in_many_small_pieces_is_answered(server: Server) -> None:
@@ -124,7 +132,7 @@ def test_a_head_without_end_is_refused(server: Server) -> None:
             connection.sendall(b"X-Filler: " + b"x" * 1000 + b"\r\n")
         answer = read_answer(stream)
         assert answer is not None
-        assert (answer.status, answer.body) == (400, b"The head of the request is larger than 65536 bytes.")
+        assert (answer.status, answer.body) == (400, b"The head of the request is larger than 16384 bytes.")
 
 
 @pytest.mark.parametrize("sent", [b"", b"POST /mutate HTTP/1.1\r\nHost: "], ids=["nothing", "part-of-a-head"])
@@ -217,7 +225,7 @@ def test_a_look_up_that_takes_too_long_is_answered_within_the_deadline(
         request = http(of_namespace(f"slow-{in_pieces}".lower()), path="/mutate?timeout=400ms")
         connection.sendall(request[:-10] if in_pieces else request)
         if in_pieces:
-            until(lambda: "task_resources_in_flight_reviews 1.0" in follower.metrics())
+            until(lambda: follower.connections()["receiving"] == 1)
             connection.sendall(request[-10:])
         answer = read_answer(stream)
     cluster.set_silent(False)
@@ -250,6 +258,23 @@ def test_a_review_that_waits_for_a_look_up_at_the_stop_is_answered(tmp_path: Pat
             assert stopping.process.wait(SECONDS) == 0
 
 
+def test_a_review_that_can_be_decided_at_once_is_answered_however_many_wait_for_a_namespace(tmp_path: Path) -> None:
+    with namespace_server() as cluster, pytest.MonkeyPatch.context() as environment:
+        environment.setenv("KUBECONFIG", str(kubeconfig(tmp_path, cluster.url)))
+        cluster.namespaces["known"] = {}
+        options = ("--namespaces", "cluster", "--max-in-flight", "1", "--drain-seconds", "0")
+        with running(tmp_path, *options) as full, full.connect() as connection, full.client() as client:
+            unheard_of(cluster, "waits", "too-many")
+            cluster.set_silent(True)
+            connection.sendall(http(of_namespace("waits"), path="/mutate?timeout=30s"))
+            until(lambda: "task_resources_in_flight_reviews 1.0" in full.metrics())
+            assert client.post("/mutate", content=of_namespace("known")).status_code == 200
+            refused = client.post("/mutate", content=of_namespace("too-many"))
+            cluster.set_silent(False)
+    assert refused.status_code == 503
+    assert refused.text == "1 reviews are in flight already, the most that --max-in-flight allows\n"
+
+
 def test_a_kubeconfig_that_cannot_be_read_ends_the_start_and_is_named(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("KUBECONFIG", str(tmp_path / "nowhere"))
@@ -265,7 +290,7 @@ def test_a_pod_of_1000_containers_and_a_review_of_17_mb_are_answered(server: Ser
     annotated = json.loads(review_body(LARGE))
     annotated["request"]["object"]["metadata"]["annotations"] = {"note": "<" * 17_000_000}
     body = json.dumps(annotated).encode()
-    assert len(body) > LARGEST_DIRECT_BYTES
+    assert len(body) > 16 * 2**20
     with server.client() as client:
         response = client.post("/mutate", content=body, timeout=SECONDS).json()["response"]
     assert response["allowed"]
@@ -324,7 +349,7 @@ def test_a_review_that_is_being_received_at_the_stop_is_answered(tmp_path: Path)
     ):
         request = http(TOO_MUCH, path="/mutate?timeout=30s")
         connection.sendall(request[:-10])
-        until(lambda: "task_resources_in_flight_reviews 1.0" in stopping.metrics())
+        until(lambda: stopping.connections()["receiving"] == 1)
         stopping.process.send_signal(signal.SIGTERM)
         until(lambda: is_refused(stopping))
         connection.sendall(request[-10:])

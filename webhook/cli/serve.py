@@ -76,7 +76,10 @@ GARBAGE_THRESHOLD = 50_000
 )
 @project_options
 @click.option(
-    "--max-in-flight", type=click.IntRange(1), default=256, help="Reviews at once; beyond it the answer is 503."
+    "--max-in-flight",
+    type=click.IntRange(1),
+    default=256,
+    help="Reviews that wait for a namespace at once; beyond it the answer is 503.",
 )
 @click.option("--drain-seconds", type=click.FloatRange(0, 3600), default=15.0, help="How long to answer after SIGTERM.")
 @click.option(
