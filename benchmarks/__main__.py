@@ -28,6 +28,17 @@ def compare(rounds: int, seconds: float) -> None:
 
 
 @main.command()
+@click.argument("other", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@_rounds
+@_seconds
+def turns(other: Path, rounds: int, seconds: float) -> None:
+    """This build and the checkout OTHER, in turns."""
+    from benchmarks.turns import turns
+
+    click.echo(turns(other, rounds=rounds, seconds=seconds))
+
+
+@main.command()
 def soak() -> None:
     """200,000 reviews; exits 1 when memory is above 80 MiB or still growing."""
     from benchmarks.soak import soak

@@ -111,6 +111,8 @@ def primary_container(pod: Pod) -> tuple[str, str | None]:
     names = [container.name for container in pod.spec.containers or ()]
     annotations = pod.annotations
     named = annotations.get(PRIMARY_CONTAINER)
+    if named is None and len(names) == 1:
+        return names[0], None
     if named is not None:
         if named in names:
             return named, None

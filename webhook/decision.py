@@ -44,6 +44,7 @@ from webhook.pod_totals import bound_totals
 from webhook.projects import Scope
 from webhook.quantity import Quantity, parse_json_quantity
 from webhook.resize import bound_resize
+from webhook.resource_names import COMPUTE_NAMES
 from webhook.resources import (
     NO_POD_LEVEL,
     Case,
@@ -58,7 +59,7 @@ from webhook.review import Review
 from webhook.scheduling import Placement, decide_placement, judge_placement
 from webhook.shared_memory import SharedMemory, decide_shared_memory
 from webhook.validity import FieldError, annotations_fit
-from webhook.weight import too_many_containers, why_too_large
+from webhook.weight import MOST_CONTAINERS, SURELY_FEW, why_too_large
 
 Endpoint = Literal["mutate", "validate"]
 Outcome = Literal["unchanged", "changed", "denied", "skipped"]
@@ -142,7 +143,8 @@ def decide(
     is_creation = review.is_creation
     if pod is None or not (is_creation or review.is_resize) or review.is_mirror:
         return SKIPPED
-    policy = policy.for_pod(pod.labels)
+    if policy.selections is not None:
+        policy = policy.for_pod(pod.labels)
     mode = policy.mode.value
     judging = endpoint == "validate"
     # Where nothing is enforced, what `mutate` would have changed is no reason to refuse.
@@ -173,11 +175,12 @@ def _too_large(reason: str, case: Case) -> _Ruling:
 
 
 def _decide_creation(review: Review, pod: Pod, case: Case) -> _Ruling:
-    if (reason := too_many_containers(pod)) is not None:
-        return _too_large(reason, case)
+    spec = pod.spec
+    if len(spec.containers or ()) + len(spec.init_containers or ()) > MOST_CONTAINERS:
+        return _too_large(f"more than {MOST_CONTAINERS} containers", case)
     primary, error = primary_container(pod)
     regular = _containers(pod, primary)
-    containers = regular if pod.spec.resources is None else [*regular, _pod_level(pod)]
+    containers = regular if spec.resources is None else [*regular, _pod_level(pod)]
     aliases = case.policy.aliases
     alias_names, amounts = aliases.keys(), 0
     for container in containers:
@@ -186,7 +189,12 @@ def _decide_creation(review: Review, pod: Pod, case: Case) -> _Ruling:
             conflicts = container.resolve_aliases(aliases)
             case.refusals.extend(conflicts if not case.judging else ())
     asked = NOTHING_ASKED if case.judging else asked_resources(pod, primary, aliases)
-    if (reason := why_too_large(pod, containers, amounts, asked)) is not None:
+    amounts += asked.amounts
+    if (
+        len(containers) * amounts > SURELY_FEW
+        or spec.affinity is not None
+        or (spec.tolerations is not None and len(spec.tolerations) > SURELY_FEW)
+    ) and (reason := why_too_large(pod, containers, amounts, asked)) is not None:
         return _too_large(reason, case)
     if error and not case.judging:
         case.refusals.append(Refusal("annotation", error))
@@ -195,7 +203,7 @@ def _decide_creation(review: Review, pod: Pod, case: Case) -> _Ruling:
     _refuse_claims(pod, containers, case)
     overhead = _overhead(pod)
 
-    pod_resources = None if pod.spec.resources is None or pod.is_windows else containers[-1]
+    pod_resources = None if spec.resources is None or pod.is_windows else containers[-1]
     pod_level = NO_POD_LEVEL
     if pod_resources is not None:
         running = sum(container.kind != "init" for container in regular)
@@ -238,9 +246,9 @@ def _decide_placement(pod: Pod, ruling: _Ruling, annotated: Asked, *, has_node: 
 
 
 def _decide_resize(pod: Pod, old: Pod | None, case: Case) -> _Ruling:
-    pods = [pod] if old is None else [pod, old]
-    if (reason := next(filter(None, map(too_many_containers, pods)), None)) is not None:
-        return _too_large(reason, case)
+    for each in (pod, old or pod):
+        if len(each.spec.containers or ()) + len(each.spec.init_containers or ()) > MOST_CONTAINERS:
+            return _too_large(f"more than {MOST_CONTAINERS} containers", case)
     containers = [*_containers(pod, primary_container(pod)[0]), _pod_level(pod)]
     amounts = sum(len(container.requests) for container in containers)
     if (reason := why_too_large(pod, containers, amounts, NOTHING_ASKED)) is not None:
@@ -272,10 +280,12 @@ def _pod_level(pod: Pod) -> ContainerResources:
     return ContainerResources("", "/spec", "pod", pod.spec.resources)
 
 
-def _overhead(pod: Pod) -> dict[str, Quantity]:
+def _overhead(pod: Pod) -> Mapping[str, Quantity]:
     """The pod's overhead. Raises InvalidPod."""
+    if not pod.spec.overhead:
+        return NOTHING
     overhead = {}
-    for name, raw in (pod.spec.overhead or {}).items():
+    for name, raw in pod.spec.overhead.items():
         try:
             overhead[name] = parse_json_quantity(bytes(raw))
         except ValueError as error:
@@ -288,8 +298,9 @@ def _refuse_claims(pod: Pod, containers: Sequence[ContainerResources], case: Cas
     setting = case.policy.resource_claims
     if setting.value != "Deny":
         return
+    others = [container for container in containers if not COMPUTE_NAMES.issuperset(container.requests)]
     names = dict.fromkeys(
-        name for container in containers for name in container.requests if name.startswith("deviceclass.")
+        [name for container in others for name in container.requests if name.startswith("deviceclass.")]
     )
     if pod.spec.resource_claims:
         names["spec.resourceClaims"] = None

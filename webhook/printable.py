@@ -9,7 +9,7 @@ LONGEST_CONTAINER_NAME = 63
 def shown(text: object, longest: int = SHOWN_CHARACTERS) -> str:
     """The text with ? for each control character, cut to so many characters; what is cut ends with …."""
     words = text if isinstance(text, str) else str(text)
-    cut = words[:longest]
-    if not cut.isprintable():
-        cut = "".join(character if character.isprintable() else "?" for character in cut)
-    return cut if len(words) <= longest else cut[:-1] + "…"
+    if len(words) <= longest and words.isprintable():
+        return words
+    cut = words if len(words) <= longest else f"{words[: longest - 1]}…"
+    return cut if cut.isprintable() else "".join(character if character.isprintable() else "?" for character in cut)

@@ -12,6 +12,7 @@ from functools import lru_cache
 from webhook.quantity import NANOS_PER_MILLI, NANOS_PER_UNIT, InvalidQuantity, parse_quantity
 
 COMPUTE = ("cpu", "memory", "ephemeral-storage")
+COMPUTE_NAMES = frozenset(COMPUTE)
 
 HUGEPAGES = "hugepages-"
 NATIVE = "kubernetes.io/"

@@ -14,7 +14,7 @@ from webhook.effective import Bound, ComputeRules, EffectivePolicy
 from webhook.pod import Quantities, Resources
 from webhook.printable import LONGEST_CONTAINER_NAME, shown
 from webhook.quantity import ZERO, Quantity, UncomputableQuantity, parse_json_quantity
-from webhook.resource_names import COMPUTE, is_container_resource, is_native, unit_nanos
+from webhook.resource_names import COMPUTE, COMPUTE_NAMES, is_container_resource, is_native, unit_nanos
 from webhook.setting import Origin
 
 Side = Literal["limits", "requests"]
@@ -271,7 +271,9 @@ def _other_resources(
     container: ContainerResources, asked_requests: Mapping[str, Quantity], asked_limits: Mapping[str, Quantity]
 ) -> list[str]:
     """Names that the API server does not accept are its own to refuse, and stay as they are."""
-    names = [name for name in container.requests if name not in COMPUTE and is_container_resource(name)]
+    names: list[str] = []
+    if not COMPUTE_NAMES.issuperset(container.requests):
+        names = [name for name in container.requests if name not in COMPUTE and is_container_resource(name)]
     if asked_requests or asked_limits:
         asked = dict.fromkeys([*asked_requests, *asked_limits])
         names += [name for name in asked if name not in COMPUTE and name not in names]

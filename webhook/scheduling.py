@@ -19,14 +19,13 @@ from webhook.annotations import (
 from webhook.node_affinity import excludes, implies, required_terms, requirement_text
 from webhook.pod import NodeRequirement, Pod, Toleration
 from webhook.printable import shown
-from webhook.resource_names import COMPUTE
+from webhook.resource_names import COMPUTE_NAMES
 from webhook.resources import PLATFORM, Case, ContainerResources, Refusal, Rule
 from webhook.scheduling_rules import Device, Partition, Placing, ScheduledResource, SchedulingRules
 from webhook.setting import Origin, Setting
 from webhook.tolerations import covers, tolerates_every_key, toleration_text
 from webhook.validity import is_label_value
 
-COMPUTE_NAMES = frozenset(COMPUTE)
 WHOLE_DEVICE = "none"
 NO_RULES = SchedulingRules()
 

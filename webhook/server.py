@@ -94,6 +94,7 @@ class Connection(HttpToolsProtocol):
         self._began_at = 0.0
         self._deadline: asyncio.TimerHandle | None = None
         self._reading: asyncio.TimerHandle | None = None
+        self._takes_data = False
 
     @property
     def is_here(self) -> bool:
@@ -130,7 +131,9 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         self._chunk_bytes, self._shares_chunk = len(data), False
         so_far = self._received + self._chunk_bytes
+        self._takes_data = True
         super().data_received(data)
+        self._takes_data = False
         if self._part is not None:
             self._count()
         if so_far > self._largest < MOST_BUFFERED_BYTES:
@@ -210,7 +213,8 @@ class Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         self._between = "idle"
-        self._settle()
+        if not self._takes_data:  # else once for all that came
+            self._settle()
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -19,6 +19,8 @@ MOST_RESOURCES = 100
 MOST_AMOUNTS = 5_000
 MOST_TOLERATIONS = 1_000
 MOST_REQUIREMENTS = 5_000  # of required node affinity, each value of a requirement counts
+# Containers times amounts, each for itself: most pods are below it, and need no closer look.
+SURELY_FEW = 100
 
 # In JSON, before anything is read. An item of three bytes becomes an object of a hundred, so that a part with more is
 # not made objects of. The parts that are read item by item have a hundredth of it in usual pods.
@@ -95,20 +97,13 @@ def _strings(part: msgspec.Raw) -> int:
     return (text.count(b'"') - text.count(b'\\"')) // 2
 
 
-def too_many_containers(pod: Pod) -> str | None:
-    """How many containers a pod has, in words, where these are too many; None where they may be looked at."""
-    count = len(pod.spec.containers or ()) + len(pod.spec.init_containers or ())
-    return f"{count} containers, above {MOST_CONTAINERS}" if count > MOST_CONTAINERS else None
-
-
 def why_too_large(pod: Pod, containers: Sequence[ContainerResources], amounts: int, asked: Asked) -> str | None:
     """What of a pod is too much to be decided about, in words; None where it may be.
 
-    `containers` has the pod level, if any, and `amounts` how many resources they name, each for itself; `asked` is what
-    annotations ask for.
+    `containers` has the pod level, if any; `asked` is what annotations ask for, and `amounts` how many resources both
+    name, each for itself.
     """
     spec = pod.spec
-    amounts += asked.amounts
     if amounts > MOST_RESOURCES or len(containers) * amounts > MOST_AMOUNTS:
         names = len(asked.resources.union(*(container.requests for container in containers)))
         if names > MOST_RESOURCES:

@@ -207,14 +207,13 @@ def test_a_project_that_a_policy_is_for_has_its_series_however_many_namespaces_t
 def test_a_name_that_is_longer_than_kubernetes_allows_is_not_remembered() -> None:
     reviews = counting({"container": {"max": {"cpu": 1}}}, by_project=True)
     metrics = reviews.metrics
-    lowered(reviews, "cpu", namespace="p" * 64 + "-staging")
-    lowered(reviews, "cpu", namespace="p" * 63 + "-staging")
-    assert labels_of(reviews, "project") == {"other", "p" * 63}
     decision = reviews.snapshot.decide(decode(review_body(pod(container(limits={"cpu": "9"})))))
     for length in (LONGEST, LONGEST + 1):
         named = replace(decision, changes=(replace(decision.changes[0], resource="r" * length),), capacity=())
-        metrics.count(decode(review_body(pod())), "mutate", named, 0.0)
-    assert labels_of(reviews, "resource") == {"cpu", "other", "r" * LONGEST}
+        metrics.count(decode(review_body(pod())), "mutate", named, 0.0, "p" * 63)
+    assert labels_of(reviews, "resource") == {"other", "r" * LONGEST}
+    metrics.count(decode(review_body(pod())), "mutate", decision, 0.0, "p" * 64)
+    assert labels_of(reviews, "project") == {"other", "p" * 63}
 
 
 RESULTS: Sequence[ReloadResult | None] = (None, "failure", "failure", "success")

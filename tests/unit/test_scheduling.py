@@ -557,7 +557,7 @@ REFUSED: list[tuple[str, str, Json, Json, list[str]]] = [
      [f'annotation {ACCELERATOR}: "" is no device; accepted: a100, h100, or a value of the label accelerator']),
     ("no-value-of-a-label", CHOICE, pod(device()), {ACCELERATOR: "A100 or H100"},
      ['"A100 or H100" is no device; accepted: a100, h100']),
-    ("a-long-one", CHOICE, pod(device()), {ACCELERATOR: "x" * 5000}, [f'"{"x" * 80}" is no device']),
+    ("a-long-one", CHOICE, pod(device()), {ACCELERATOR: "x" * 5000}, [f'"{"x" * 79}…" is no device']),
     ("a-partition-of-nothing", CHOICE, pod(), {ACCELERATOR_PARTITION: "none"},
      [f'annotation {ACCELERATOR_PARTITION}: "none" is accepted for pods that ask for {GPU} only']),
     ("a-partition-of-several", TWO_CHOICES, BOTH, {ACCELERATOR_PARTITION: "1g.5gb"},

@@ -55,7 +55,7 @@ def test_what_is_no_size_is_denied_with_what_is_accepted(text: str) -> None:
 
 
 def test_a_long_text_is_cut_in_the_message() -> None:
-    assert f'"{"x" * 80}" is not accepted' in denial(asking("x" * 5000), "{}")
+    assert f'"{"x" * 79}…" is not accepted' in denial(asking("x" * 5000), "{}")
 
 
 # Beside what the pod has already

@@ -81,7 +81,7 @@ class ClusterNamespaces:
         Who asks for the same one meanwhile, or within a second, gets the same answer.
         """
         if len(name) > LONGEST_NAMESPACE:
-            return f"{shown(name)} is too long for a namespace"
+            return f"the namespace {shown(name)} does not exist"
         if name not in self._look_ups:
             loop = asyncio.get_running_loop()
             self._look_ups[name] = asking = asyncio.create_task(self._find(name))
