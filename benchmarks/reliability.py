@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory, mkdtemp
 from benchmarks.flood import Flood
 from benchmarks.measure import table
 from benchmarks.servers import HERE
+from tests.e2e.attackers import attacking, probed, rss_mib
 from tests.e2e.cluster import Cluster, connected
 from tests.e2e.control_plane import control_plane
 from tests.e2e.deployment import Deployment, deployed, renewed, replace_authority, secret
@@ -101,6 +102,27 @@ def overload(scene: Scene) -> None:
     scene.notes.append(f"overload: capacity {capacity:.0f} a second; of {sum(outcomes.values())}: {dict(outcomes)}")
 
 
+def siege(scene: Scene) -> None:
+    """Every attack at once upon one of the replicas, which the other does not relieve of any of its connections."""
+    besieged = scene.deployment.replicas[0].service
+    before, probes, ends_at = rss_mib(besieged), 0, time.monotonic() + scene.seconds
+    highest = before
+    slowest = 0.0
+    with attacking(scene.cluster.service.certificates, besieged.port, scene.seconds), probed(besieged) as failed:
+        while time.monotonic() < ends_at:
+            started = time.monotonic()
+            besieged.ask("/readyz")
+            slowest = max(slowest, time.monotonic() - started)
+            highest = max(highest, rss_mib(besieged))
+            probes += 1
+            time.sleep(1)
+    gave_way = sum(value for (name, _), value in besieged.metrics().items() if "ended_connections_total" in name)
+    scene.notes.append(
+        f"siege: {before:.0f} MiB, at most {highest:.0f}, {rss_mib(besieged):.0f} in the end; of {probes} probes"
+        f" {len(failed)} failed, the slowest took {slowest:.1f} s; {gave_way:.0f} connections gave way so far"
+    )
+
+
 CASES: dict[str, Callable[[Scene], None]] = {
     "nothing": nothing,
     "rolling-restart": restart,
@@ -111,6 +133,7 @@ CASES: dict[str, Callable[[Scene], None]] = {
     "broken-policy": break_policy,
     "broken-certificate": break_certificate,
     "overload": overload,
+    "siege": siege,
 }
 YARDSTICK = "nothing"
 

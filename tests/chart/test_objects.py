@@ -232,6 +232,7 @@ def test_a_network_policy_lets_reviews_in_and_out_only_what_is_needed(
         ({}, "kubectl label namespace NAMESPACE task-resources.io/enforce=enabled"),
         ({}, "The policies are the chart's sample"),
         ({"webhooks.namespaces.mode": "OptOut"}, "task-resources.io/enforce=disabled"),
+        ({}, "Every pod that reaches port 8443 may ask for reviews"),
         ({"replicas": 1}, "WARNING: with one replica"),
         ({"webhooks.failurePolicy": "Fail"}, "WARNING: failurePolicy Fail with 2 replicas"),
         ({"webhooks.failurePolicy": "Fail", "replicas": 3}, "WARNING: failurePolicy Fail at the first installation"),
@@ -245,3 +246,15 @@ def test_a_network_policy_lets_reviews_in_and_out_only_what_is_needed(
 def test_the_notes_say_what_to_do_next_and_what_is_risky(chart: Chart, values: dict[str, Any], text: str) -> None:
     assert text in chart.notes(values)
     assert not text.startswith("WARNING") or text not in chart.notes({})
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"networkPolicy.enabled": True, "networkPolicy.reviewsFrom[0].ipBlock.cidr": "192.0.2.0/24"},
+        {"certificates.client.existingSecret": "api-servers"},
+    ],
+    ids=["network-policy", "client-certificates"],
+)
+def test_the_notes_say_nothing_of_strangers_where_they_are_kept_away(chart: Chart, values: dict[str, Any]) -> None:
+    assert "may ask for reviews" not in chart.notes(values)

@@ -15,10 +15,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import cycle
+from pathlib import Path
+from threading import Event, Thread
 from typing import Any
+from urllib.request import urlopen
 
 from tests.e2e.pods import container, pod
-from tests.e2e.service import Certificates, creation
+from tests.e2e.service import Certificates, Service, creation
 
 Json = dict[str, Any]
 
@@ -28,6 +31,8 @@ HELD = 300
 HELD_SECONDS = 1.5
 REVIEWS_A_SECOND, HANDSHAKES_A_SECOND = 4.0, 20.0
 
+# Of a kubelet: every two seconds, and as long as the chart has it wait.
+PROBE_SECONDS, PROBE_TIMEOUT_SECONDS = 2.0, 5.0
 OURS = "task-resources.io"
 HEAD = b"POST /mutate?timeout=30s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
@@ -175,6 +180,35 @@ def attacking(certificates: Certificates, port: int, seconds: float, kinds: Sequ
     finally:
         attacker.kill()
         attacker.wait()
+
+
+@contextmanager
+def probed(service: Service) -> Iterator[list[str]]:
+    """What was wrong with each probe that failed."""
+    failed: list[str] = []
+    over = Event()
+
+    def probe() -> None:
+        while not over.wait(PROBE_SECONDS):
+            for path in ("/livez", "/readyz"):
+                try:
+                    with urlopen(service.management_url + path, timeout=PROBE_TIMEOUT_SECONDS) as answer:
+                        answer.read()
+                except OSError as error:
+                    failed.append(f"{path}: {error}")
+
+    prober = Thread(target=probe)
+    prober.start()
+    try:
+        yield failed
+    finally:
+        over.set()
+        prober.join()
+
+
+def rss_mib(service: Service) -> float:
+    status = Path(f"/proc/{service.process.pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
 
 
 async def main(ca: str, port: int, seconds: float, kinds: Sequence[str]) -> Counter[str]:
