@@ -98,15 +98,19 @@ class ReviewLog:
 
 def _line(review: Review, endpoint: Endpoint, decision: Decision, seconds: float) -> _Line:
     denial = decision.denial
+    uid, operation, namespace, pod = review.uid, review.operation, review.namespace, pod_name(review)
+    together = uid + operation + namespace + pod
+    if len(together) > LONGEST_FIELD or not together.isprintable():
+        uid, operation, namespace, pod = (shown(name, LONGEST_FIELD) for name in (uid, operation, namespace, pod))
     return _Line(
         time=_now(),
         level="info",
         message=f"pod {decision.outcome}",
-        uid=shown(review.uid, LONGEST_FIELD),
+        uid=uid,
         endpoint=endpoint,
-        operation=shown(review.operation, LONGEST_FIELD),
-        namespace=shown(review.namespace, LONGEST_FIELD),
-        pod=shown(pod_name(review), LONGEST_FIELD),
+        operation=operation,
+        namespace=namespace,
+        pod=pod,
         outcome=decision.outcome,
         mode=decision.mode,
         dry_run=review.dry_run,
