@@ -39,6 +39,14 @@ def turns(other: Path, rounds: int, seconds: float) -> None:
 
 
 @main.command()
+def hostile() -> None:
+    """Pods that grow in two dimensions at once, next to ordinary ones of their size."""
+    from benchmarks.hostile import hostile
+
+    click.echo(hostile())
+
+
+@main.command()
 def soak() -> None:
     """200,000 reviews; exits 1 when memory is above 80 MiB or still growing."""
     from benchmarks.soak import soak
