@@ -114,6 +114,8 @@ class Connection(HttpToolsProtocol):
             self._reading.cancel()
         self._connections.remove(self)
         super().connection_lost(exc)
+        # uvicorn leaves the timer to a connection that was reset, and with it all its memory.
+        self._unset_keepalive_if_required()
 
     def give_way(self) -> None:
         if not self.is_here or self.flow.write_paused:

@@ -1,5 +1,6 @@
 """A running server: connections, both ways a review can take through it, deadlines, and a stop that loses nothing."""
 
+import asyncio
 import json
 import signal
 import socket
@@ -10,12 +11,16 @@ from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.server import ServerState
 
 from tests.unit.deciding import container, pod, review_body
 from tests.unit.namespace_server import NamespaceServer, kubeconfig, namespace_server
 from tests.unit.serving import SECONDS, Server, arguments, http, read_answer, running, until
 from webhook.app import LARGEST_BODY_BYTES
-from webhook.server import listen
+from webhook.connections import Connections
+from webhook.server import Connection, listen
 
 TOO_MUCH = review_body(pod(container(limits={"cpu": "8"})))
 
@@ -436,3 +441,24 @@ def test_options_can_come_from_the_environment(tmp_path: Path, monkeypatch: pyte
     code, said = fails(*arguments(tmp_path)[:4])
     assert code == 2
     assert "TASK_RESOURCES_PORT" in said or "70000" in said
+
+
+def test_a_connection_that_was_reset_leaves_nothing_that_waits_for_it() -> None:
+    async def test() -> None:
+        ours, theirs = socket.socketpair()
+        config = uvicorn.Config(FastAPI(), lifespan="off", log_config=None, http="httptools", ws="none")
+        config.load()
+        connections = Connections("reviews", 8)
+        connection = Connection(
+            config=config, server_state=ServerState(), app_state={}, connections=connections, _loop=None
+        )
+        transport, _ = await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, ours)
+        timer = connection.timeout_keep_alive_task
+        assert timer is not None
+        connection.connection_lost(ConnectionResetError())
+        assert timer.cancelled()
+        assert sum(connections.states().values()) == 0
+        transport.abort()
+        theirs.close()
+
+    asyncio.run(test())
