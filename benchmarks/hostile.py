@@ -8,7 +8,7 @@ from itertools import combinations
 
 from benchmarks.measure import table
 from tests.unit.deciding import container, pod, policy_set, review_body
-from tests.unit.growing import DIMENSIONS, body_of, grown_in
+from tests.unit.growing import DIMENSIONS, POLICY, body_of, grown_in
 from webhook.admission import InvalidReview, decode, encode
 from webhook.decision import Endpoint
 from webhook.resources import InvalidPod
@@ -18,22 +18,6 @@ SIZES = (30, 120, 900)
 # What an API server lets through.
 LARGEST_BYTES = 3 * 2**20
 WORST = 12
-
-POLICY = """
-missingLimit: {memory: Request}
-container:
-  max: {cpu: 4, memory: 8Gi, ephemeral-storage: 1Gi, example.com/*: 4}
-  min: {cpu: 50m}
-  default: {memory: 1Gi}
-pod: {max: {cpu: 16, memory: 32Gi, example.com/*: 40}}
-scheduling:
-  resources:
-  - resource: example.com/*
-    tolerations: [{key: gpus, operator: Exists, effect: NoSchedule}]
-    nodeSelector: {pool: gpus}
-    reserved: Warn
-    device: {label: accelerator, names: {A100: a100}}
-"""
 
 
 def hostile() -> str:

@@ -14,6 +14,24 @@ from webhook.snapshot import Snapshot
 
 OURS = "task-resources.io"
 
+# It has a say in everything that grows.
+POLICY = """
+missingLimit: {memory: Request}
+container:
+  max: {cpu: 4, memory: 8Gi, ephemeral-storage: 1Gi, example.com/*: 4}
+  min: {cpu: 50m}
+  default: {memory: 1Gi}
+pod: {max: {cpu: 16, memory: 32Gi, example.com/*: 40}}
+scheduling:
+  resources:
+  - resource: example.com/*
+    tolerations: [{key: gpus, operator: Exists, effect: NoSchedule}]
+    nodeSelector: {pool: gpus}
+    reserved: Warn
+    device: {label: accelerator, names: {A100: a100}}
+  defaults: {tolerations: [{key: spot, operator: Exists}], nodeSelector: {zone: a}}
+"""
+
 
 @dataclass(frozen=True)
 class Shape:

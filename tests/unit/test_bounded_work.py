@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.unit.deciding import Json, container, decided, denial, pod, policy_set, review_body, sidecar
-from tests.unit.growing import DIMENSIONS, OURS, body_of, grown_in, work_of
+from tests.unit.growing import DIMENSIONS, OURS, POLICY, body_of, grown_in, work_of
 from webhook.admission import LARGEST_UNWEIGHED_BYTES, decode, encode
 from webhook.annotations import MOST_AMOUNTS as MOST_ANNOTATED
 from webhook.annotations import MOST_ERRORS
@@ -31,22 +31,6 @@ from webhook.weight import (
     MOST_TOLERATIONS,
 )
 
-SPEC = """
-missingLimit: {memory: Request}
-container:
-  max: {cpu: 4, memory: 8Gi, ephemeral-storage: 1Gi, example.com/*: 4}
-  min: {cpu: 50m}
-  default: {memory: 1Gi}
-pod: {max: {cpu: 16, memory: 32Gi, example.com/*: 40}}
-scheduling:
-  resources:
-  - resource: example.com/*
-    tolerations: [{key: gpus, operator: Exists, effect: NoSchedule}]
-    nodeSelector: {pool: gpus}
-    reserved: Warn
-    device: {label: accelerator, names: {A100: a100}}
-  defaults: {tolerations: [{key: spot, operator: Exists}], nodeSelector: {zone: a}}
-"""
 SMALL, LARGE = 4, 16
 # Work for a byte grows less than this when both dimensions are four times as large; a quadratic step makes it four.
 MOST_GROWTH = 1.8
@@ -54,7 +38,7 @@ MOST_GROWTH = 1.8
 FIXED_LINES, FIXED_BYTES = 3_000, 100_000
 
 SNAPSHOTS = {
-    mode: Snapshot(policy_set(f"{mode}\n{SPEC}")) for mode in ("onExceed: Cap", "onExceed: Deny", "mode: Warn")
+    mode: Snapshot(policy_set(f"{mode}\n{POLICY}")) for mode in ("onExceed: Cap", "onExceed: Deny", "mode: Warn")
 }
 # Every second pair as most pods are looked at, the others in each other way in turn.
 LOOKS = [
