@@ -251,7 +251,7 @@ def test_the_notes_say_what_to_do_next_and_what_is_risky(chart: Chart, values: d
 @pytest.mark.parametrize(
     "values",
     [
-        {"networkPolicy.enabled": True, "networkPolicy.reviewsFrom[0].ipBlock.cidr": "192.0.2.0/24"},
+        {"networkPolicy.enabled": True, "networkPolicy.reviewsFrom": [{"ipBlock": {"cidr": "192.0.2.0/24"}}]},
         {"certificates.client.existingSecret": "api-servers"},
     ],
     ids=["network-policy", "client-certificates"],
