@@ -1,6 +1,5 @@
 """`task-resources serve`: reads everything that can be wrong before it listens, then hands the parts to each other."""
 
-import ctypes
 import gc
 import logging
 import os
@@ -8,7 +7,6 @@ import socket
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -39,10 +37,6 @@ SAMPLE_REVIEW = "examples/reviews/flyte-task-override-cpu-6.json"
 
 # Python's own threshold of 2,000 new objects would look for cycles after every few reviews, which make none.
 GARBAGE_THRESHOLD = 50_000
-
-# Of glibc's mallopt. What is larger is given back to the system when it is freed: by itself glibc raises that bound to
-# whatever was freed once, and keeps what large reviews and many connections had in pieces that nothing fits into.
-M_MMAP_THRESHOLD, LARGEST_KEPT_BYTES = -3, 64 * 1024
 
 
 @click.command(
@@ -195,17 +189,11 @@ def serve(
     logger.info("reviews on https://%s, probes and metrics on http://%s, policy set %s", *where, policy_hash)
     if dev:
         click.echo(_hint(where[0]), err=True)
-    _give_memory_back()
     gc.collect()
     gc.freeze()
     gc.set_threshold(GARBAGE_THRESHOLD)
     sys.setswitchinterval(SWITCH_SECONDS)
     run(served, drain_seconds=0 if dev else drain_seconds)
-
-
-def _give_memory_back() -> None:
-    with suppress(AttributeError):  # another C library
-        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT_BYTES)
 
 
 def _sample_policies(dev: bool) -> tuple[Path, ...]:
