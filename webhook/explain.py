@@ -94,10 +94,7 @@ def changes_of(container: ContainerResources) -> list[Change]:
 
 def name_in_records(container: ContainerResources) -> str | None:
     """The container's name, cut where it is longer than Kubernetes allows; None for the pod level."""
-    if container.kind == "pod":
-        return None
-    name = container.name
-    return name if len(name) <= LONGEST_CONTAINER_NAME and name.isprintable() else shown(name, LONGEST_CONTAINER_NAME)
+    return None if container.kind == "pod" else shown(container.name, LONGEST_CONTAINER_NAME)
 
 
 def changes_of_placement(placement: Placement) -> list[Change]:
@@ -193,7 +190,7 @@ def fit_warnings(warnings: Sequence[str], more: int = 0) -> tuple[str, ...]:
 
 
 def _fit_warning(text: str) -> str:
-    return text if len(text) <= WARNING_CHARACTERS and text.isprintable() else shown(text, WARNING_CHARACTERS)
+    return shown(text, WARNING_CHARACTERS)
 
 
 def denial_message(refusals: Refusals, scope: Scope, policy: EffectivePolicy) -> str:
